@@ -1,0 +1,264 @@
+"""One sequence model over all domains, against one per domain and against one in which nothing crosses.
+
+The three have the settings of `auto`'s SASRec; the epochs of each, and of each domain's own model, are chosen
+on validation. The guard then chooses on validation between the best of them in each domain and activity
+group, with popularity and one model per domain as what a domain has without the others. On Ciao the latest
+event of a user is held out. KuaiRand's sparse tabs have too few of these: there it is the last event of a
+user in each tab, and what is known of a user ends at the earliest of them; of its videos those that ten users
+have seen or more.
+
+    python -m experiments.sequence_domains                          all data sets and seeds
+    python -m experiments.sequence_domains --data ciao --seeds 15   these; a killed run continues
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from experiments import rows
+from experiments.common import CELLS, chosen, grid, markdown, page, root, settings_text
+from experiments.default_page import (
+    difference_of,
+    evaluation_of,
+    from_worst,
+    means_over_domains,
+    with_metric,
+    with_p,
+)
+from experiments.one_list import Raw
+from experiments.sequence_parts import BASE, METRICS, PARTS, SEED, measured
+from landbridge.core.files import read_json, write_json
+from landbridge.core.types import Bool, Float32
+from landbridge.data.dataset import MultiDomain
+from landbridge.data.io.readers import read
+from landbridge.data.queries import Queries
+from landbridge.data.splitting.holdout import Holdout, Split
+from landbridge.data.splitting.splits import leave_last_out, leave_latest_out
+from landbridge.datasets import catalog
+from landbridge.evaluation.evaluate import evaluate
+from landbridge.evaluation.significance import compare_over_domains
+from landbridge.models.base import Fitted, Method
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
+from landbridge.models.popularity import Popularity
+from landbridge.selection.guard import decide, mixture_of
+from landbridge.training.options import FitOptions
+
+NAME = "sequence-domains"
+SEEDS = (15, 16, 17, 18, 19)
+APART, UNCROSSED, WHOLE, GUARDED = "one per domain", "nothing crosses", "one for all", "guarded"
+METHODS = {WHOLE: BASE, UNCROSSED: BASE.with_settings(PARTS["own history alone"])}
+KUAIRAND_USERS, KUAIRAND_EVENTS = 10, 3000  # least users of a video, and least events of a tab
+
+
+def main() -> None:
+    """The named data sets and seeds, all by default; the page holds everything that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", nargs="*", default=list(STUDIES), choices=STUDIES)
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    given = parser.parse_args()
+    for name in given.data:
+        split = STUDIES[name]()
+        for seed in given.seeds:
+            _tested(name, split, seed)
+            print(name, seed, flush=True)
+            _publish(name)
+            write_page()
+
+
+def ciao() -> Split:
+    """The latest event of each user."""
+    return _with_validation(leave_latest_out(catalog.ciao(root() / "ciao"), seed=SEED))
+
+
+def _with_validation(split: Split) -> Split:
+    """Without the targets of domains that have no validation pair to choose by."""
+    named = [name for name, pairs in split.valid.targets.items() if len(pairs)]
+    targets = {name: pairs for name, pairs in split.test.targets.items() if name in named}
+    valid = {name: split.valid.targets[name] for name in named}
+    return Split(replace(split.valid, targets=valid), replace(split.test, targets=targets))
+
+
+def kuairand() -> Split:
+    """The last event of each user in each tab that has enough events."""
+    events = pl.scan_parquet(root() / "kuairand" / "interactions.parquet").filter(pl.col("item") >= 0)
+    seen = events.filter(pl.col("user").n_unique().over("item") >= KUAIRAND_USERS)  # a video is of one tab
+    kept = seen.filter(pl.len().over("domain") >= KUAIRAND_EVENTS)
+    data = read(kept.select("user", "item", "domain", time="position"))
+    return _with_validation(leave_last_out(data, future="cut", seed=SEED))
+
+
+STUDIES: Mapping[str, Callable[[], Split]] = {"ciao": ciao, "kuairand": kuairand}
+
+
+@dataclass(frozen=True, eq=False)
+class Apart(Raw):
+    """A model for each domain, fitted on the domain alone; ``model`` is one of them."""
+
+    models: Mapping[str, Fitted]
+    everything: MultiDomain
+
+    @property
+    def history(self) -> MultiDomain:
+        """The events of all domains."""
+        return self.everything
+
+    def score(self, domain: str, queries: Queries) -> Float32:
+        """Of the domain's model."""
+        return self.models[domain].score(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        """Of the domain's model."""
+        return self.models[domain].unlisted(domain)
+
+
+def _apart(split: Split, holdout: Holdout, seed: int) -> Apart:
+    """Each domain's model on what is known in ``holdout``, with its own number of epochs."""
+    models = {}
+    for name in split.valid.targets:
+        own = Split(split.valid.select([name]), split.test.select([name]))
+        method = _with_epochs(BASE, own)
+        models[name] = method.fit(holdout.history.select([name]), FitOptions(seed))
+    return Apart(next(iter(models.values())), models, holdout.history)
+
+
+def _with_epochs(method: Method, split: Split) -> Method:
+    return method.with_settings({"epochs": measured(method, split)["full"][0]})
+
+
+def _simple(split: Split) -> dict[str, Method]:
+    """What needs no network, tuned on validation."""
+    knn = grid(ItemKNN(), sharing=("separate", "joined"), shrinkage=(0.0, 50.0, 500.0))
+    ease = grid(EASE(sharing="separate", neighbours=200), reg=(10.0, 30.0, 100.0, 300.0))
+    return {"item-kNN": chosen(knn, split, seed=SEED)[0], "EASE": chosen(ease, split, seed=SEED)[0]}
+
+
+def _fitted(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
+    """The candidates of the guard, on what is known in ``holdout``: fitted models, and what scores as one."""
+    found: dict[str, Any] = {POPULARITY: Popularity().fit(holdout.history)}
+    found[APART] = _apart(split, holdout, seed)
+    for label, method in METHODS.items():
+        found[label] = _with_epochs(method, split).fit(holdout.history, FitOptions(seed))
+    return found
+
+
+def _guard(name: str, split: Split) -> Mixture:
+    """The guard's blend, decided once on validation."""
+    path = _folder(name) / "mixture.json"
+    if not path.exists():
+        members = _fitted(split, split.valid, SEED)
+        decisions = decide(members, split.valid, FitOptions(SEED), METRICS[-1], (POPULARITY, APART))
+        methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
+        write_json(path, asdict(mixture_of(methods, decisions)))
+    return Mixture.from_settings(read_json(path))
+
+
+def _tested(name: str, split: Split, seed: int) -> None:
+    """The ranks of all models with a seed on test."""
+    path = _folder(name) / f"{seed}.parquet"
+    if path.exists():
+        return
+    mixture, holdout = _guard(name, split), split.test
+    models = _fitted(split, holdout, seed)
+    models[GUARDED] = BlendModel(holdout.history, mixture, (), {m: models[m] for m in mixture.members})
+    simple = _simple(split)
+    models |= {label: method.fit(holdout.history, FitOptions(seed)) for label, method in simple.items()}
+    evaluated = [
+        evaluate(model, holdout).rows.with_columns(model=pl.lit(label), seed=pl.lit(seed))
+        for label, model in models.items()
+    ]
+    facts = {label: settings_text(method) for label, method in simple.items()}
+    write_json(_folder(name) / "settings.json", facts)
+    pl.concat(evaluated).write_parquet(path)
+
+
+def _folder(name: str) -> Path:
+    folder = CELLS / NAME / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _publish(name: str) -> None:
+    files = [_folder(name) / f"{seed}.parquet" for seed in SEEDS]
+    done = [pl.read_parquet(file) for file in files if file.exists()]
+    facts = {
+        "name": name,
+        "place": list(STUDIES).index(name),
+        "settings": read_json(_folder(name) / "settings.json"),
+        "weights": read_json(_folder(name) / "mixture.json")["weights"],
+    }
+    rows.publish(NAME, name, pl.concat(done), facts)
+
+
+def write_page() -> None:
+    """The page of every published study."""
+    text = (
+        f"SASRec with the settings of `auto`, {METRICS[-1].upper()} on test among all items of the domain. "
+        f"`{WHOLE}`: one model reads the events of all domains in their order. `{UNCROSSED}`: the same "
+        "network with the same loss, which reads only the events of the target's domain "
+        f"(`cross_domain.mixed_history=False`). `{APART}`: a model for each domain. Epochs of every model "
+        f"are chosen on validation, for `{APART}` in each domain. `{GUARDED}`: the guard's choice among "
+        f"popularity and the three, with popularity and `{APART}` as what a domain has without the others. "
+        "Intervals (95 %) and p by a bootstrap over users, with all their domains, and seeds; Holm over each "
+        "table."
+    )
+    page(
+        NAME,
+        "One sequence model over all domains",
+        [text, *map(_section, rows.studies(NAME))],
+        "sequence_domains",
+    )
+
+
+def _section(study: rows.Study) -> str:
+    values = with_metric(study.rows)
+    means = means_over_domains(values, [])
+    domains = values["domain"].unique(maintain_order=True).to_list()
+    seeds = values["seed"].n_unique()
+    settings = "; ".join(f"{label} {text}" for label, text in study.facts["settings"].items())
+    return "\n\n".join(
+        [
+            f"## {study.facts['name']}",
+            f"{seeds} seeds; {settings}.",
+            markdown([{"model": label, "mean over domains": means[label]} for label in from_worst(means)]),
+            markdown(_comparisons(values, [(WHOLE, APART), (WHOLE, UNCROSSED), (GUARDED, APART)])),
+            "By domain:",
+            markdown(_by_domain(values, domains)),
+        ]
+    )
+
+
+def _comparisons(values: pl.DataFrame, pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    records, p_values = [], []
+    for label, against in pairs:
+        row = compare_over_domains(evaluation_of(values, label), evaluation_of(values, against), METRICS[-1])
+        p_values.append(row["p"])
+        records.append({"model": label, "against": against, **difference_of(row)})
+    return with_p(records, p_values)
+
+
+def _by_domain(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
+    """A row per domain: pairs, every model, and what crossing gains."""
+    records, p_values = [], []
+    for domain in domains:
+        some = values.filter(pl.col("domain") == domain)
+        row = compare_over_domains(evaluation_of(some, WHOLE), evaluation_of(some, APART), METRICS[-1])
+        means = means_over_domains(some, [])
+        p_values.append(row["p"])
+        records.append(
+            {"domain": domain, "pairs": some.select("user", "item").n_unique()}
+            | {label: means[label] for label in (POPULARITY, APART, UNCROSSED, WHOLE, GUARDED)}
+            | {f"{WHOLE} − {APART}": difference_of(row)["difference [95 %]"]}
+        )
+    return with_p(records, p_values)
+
+
+if __name__ == "__main__":
+    main()
