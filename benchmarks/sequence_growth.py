@@ -108,8 +108,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 Made by `python -m benchmarks.sequence_growth`, one process and one thread each (load average {min(loads):.1f}
 to {max(loads):.1f}), {max(each["date"] for each in records)}. An epoch of {USERS * EVENTS_OF_USER:,} events
 of {USERS} users, about {PER_BATCH:,} events in a batch, 64 factors, two blocks; one thing changes, the other
-stays at {USUAL["items"]:,} items and windows of {USUAL["length"]} events. Exponents b of y = c x^b, between the
-last two points. Memory is how far the fit raises the process's own above that with the data.
+stays at {USUAL["items"]:,} items and windows of {USUAL["length"]} events. Exponents b of y = c x^b, between
+the last two points. Memory is how far the fit raises the process's own above that with the data.
 
 {listed}
 """
