@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 from landbridge.core.errors import MissingExtraError, SettingsError
@@ -31,3 +32,9 @@ def device(requested: str) -> torch.device:
     if requested == "cuda" and not available:
         raise SettingsError("device is 'cuda', but torch finds no CUDA device here; use 'auto' or 'cpu'.")
     return torch.device("cuda" if available and requested != "cpu" else "cpu")
+
+
+def lacks_bfloat16(where: torch.device) -> bool:
+    """Whether 16-bit products are emulated there: on processors of x86 without AVX-512."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return bool(where.type == "cpu" and x86 and "AVX512" not in torch.backends.cpu.get_cpu_capability())

@@ -48,7 +48,7 @@ from landbridge.training.loop import run_phase
 from landbridge.training.optimizers import Optimizer
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
-from landbridge.training.torch_backend import device, torch
+from landbridge.training.torch_backend import device, lacks_bfloat16, torch
 from landbridge.training.weighting.base import Uniform, Weighting
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 # numbers of a batch's states for which a further thread of torch pays; threads of smaller steps wait for each
 # other longer than they compute (docs/decisions/0003-engine.md)
 NUMBERS_PER_THREAD = 1 << 17
+EMULATED = "This processor has no 16-bit products: precision='bfloat16' is slower here than 'float32'."
 
 
 class SequenceBatch(NamedTuple):
@@ -250,6 +251,8 @@ class SequenceMethod(Method):
         """Train on all events but every user's first; DataError if no user has two events."""
         options = options or FitOptions()
         where = device(options.device)
+        if self.precision == "bfloat16" and lacks_bfloat16(where):
+            options.progress.note(EMULATED)
         windows = Windows(
             sequences.user_histories(train),
             self.encoder.max_length,

@@ -9,6 +9,7 @@ import pytest
 from worlds import of_tables
 
 from landbridge.core.errors import DataError, SettingsError
+from landbridge.core.progress import Terminal
 from landbridge.core.threads import all_threads
 from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
@@ -189,6 +190,19 @@ def test_without_the_mixed_reading_other_domains_say_nothing() -> None:
     assert not np.allclose(fitted.score("b", with_b), fitted.score("b", other_b))
     assert [fitted.knows(name, only_b).tolist() for name in "ab"] == [[False], [True]]
     np.testing.assert_array_equal(fitted.score("a", only_b), fitted.score("a", asking([], [], ([], []))))
+
+
+@pytest.mark.parametrize(("capability", "noted"), [("AVX2", True), ("AVX512", False)])
+def test_short_numbers_that_are_emulated_are_noted(
+    capability: str, noted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    options = replace(ONE, progress=Terminal())
+    SMALL.with_settings({"epochs": 1, "precision": "bfloat16"}).fit(chains(), options)
+    assert ("has no 16-bit products" in capsys.readouterr().err) is noted
 
 
 def test_users_with_one_event_are_read_and_no_others_are_needed() -> None:
