@@ -8,7 +8,8 @@ A search tries at most so many settings, the method's own first, for at most so 
 them on validation data by NDCG@10; ``auto`` has the same seconds for all of its candidates together. What it
 finds is fitted on all that is known at test time, with three seeds, and tested once, in full ranking and
 against 99 drawn items. Every search and every fit is kept, so that a killed call goes on; they are parts of
-the results only as long as method, data, budget and version are the same.
+the results only as long as method, data, budget and version are the same. A method that is finished is kept
+beside the page with what it depends on: the table grows method by method, on any machine.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import polars as pl
 
 from experiments import rivals_page, rows
 from experiments.common import CELLS, SEEDS, root, settings_text
-from experiments.rivals_page import AUTO, METRIC, POPULARITY, PROTOCOLS
+from experiments.rivals_page import AUTO, FULL, METRIC, POPULARITY, PROTOCOLS
 from landbridge.core.errors import DataError, DivergenceError, SettingsError, unknown
 from landbridge.core.executors import executor_of
 from landbridge.core.files import make_folder, read_json, write_json
@@ -50,6 +51,7 @@ from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 TRIALS, SECONDS, NEGATIVES = 20, 600.0, 99
+COLUMNS = (*rows.PAIR, "above", "ties", "model", "seed")  # of the ranks that are kept
 ORDINARY = (DataError, DivergenceError)  # a method that these data, or its steps, do not allow
 STUDIES: Mapping[str, Callable[[], Split]] = {
     "sport-cloth": lambda: read_published(root() / "amazon-sport-cloth-warm"),
@@ -84,6 +86,7 @@ def run(studies: Sequence[str], labels: Sequence[str], budget: Budget, jobs: int
         cells = [Cell(study, label, budget) for label in labels]
         for text in executor_of(jobs).map(Cell.finish, [cell for cell in cells if not cell.done]):
             print(text, flush=True)
+            publish(study, budget)
         publish(study, budget)
     rivals_page.main()
 
@@ -124,17 +127,32 @@ class Cell:
         return entries()[self.label]
 
     @cached_property
-    def folder(self) -> Path:
-        """Where its files are; the name depends on all that the results do."""
+    def identity(self) -> str:
+        """A digest of all that the results depend on."""
         start = None if self.method is None else self.method.flat()
         data = [_split(self.study).valid.fingerprint, _split(self.study).test.fingerprint]
         identity = [self.label, start, data, asdict(self.budget), NEGATIVES, METRIC, __version__]
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        return CELLS / "rivals" / self.study / f"{self.label.replace(' ', '-')}-{digest}"
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return CELLS / "rivals" / self.study / f"{self.label.replace(' ', '-')}-{self.identity}"
 
     @property
     def done(self) -> bool:
         """Whether there is nothing left to do."""
+        return self.published or self.finished
+
+    @property
+    def published(self) -> bool:
+        """Whether its results, or why it has none, are kept beside the page."""
+        kept = rows.facts_of(rivals_page.NAME, f"{self.study}-{FULL}")
+        return kept.get("identities", {}).get(self.label) == self.identity
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was done here."""
         return self.failed is not None or all(self.facts_file(seed).exists() for seed in SEEDS)
 
     @property
@@ -238,23 +256,34 @@ def learned_numbers(fitted: Fitted) -> int:
 
 
 def publish(study: str, budget: Budget) -> None:
-    """Keep the rows and the facts of all finished methods beside the page; nothing before popularity is."""
+    """Keep the rows and the facts of all finished methods beside the page, with those that are kept there;
+    nothing before popularity is."""
     cells = [Cell(study, label, budget) for label in entries()]
-    finished = {cell.label: cell for cell in cells if cell.done and cell.failed is None}
-    if POPULARITY not in finished:
+    finished = {cell.label: cell for cell in cells if cell.finished}
+    kept = {cell.label: cell for cell in cells if cell.published and cell.label not in finished}
+    failed = {label for label, cell in finished.items() if cell.failed is not None}
+    if not finished or POPULARITY not in {*kept, *finished}:
         return
     for place, protocol in enumerate(PROTOCOLS):
+        name = f"{study}-{protocol}"
+        before = rows.facts_of(rivals_page.NAME, name) if kept else {"failed": {}, "models": {}}
         facts = {
             "place": len(PROTOCOLS) * list(STUDIES).index(study) + place,
             "name": study,
             "protocol": protocol,
             "trials": budget.trials,
             "seconds": budget.seconds,
-            "failed": {cell.label: cell.failed for cell in cells if cell.failed is not None},
-            "models": {label: _facts(cell) for label, cell in finished.items()},
+            "identities": {label: cell.identity for label, cell in {**kept, **finished}.items()},
+            "failed": {label: why for label, why in before["failed"].items() if label in kept}
+            | {label: finished[label].failed for label in sorted(failed)},
+            "models": {label: own for label, own in before["models"].items() if label in kept}
+            | {label: _facts(cell) for label, cell in finished.items() if label not in failed},
         }
-        table = pl.concat(_ranks(finished.values(), protocol))
-        rows.publish(rivals_page.NAME, f"{study}-{protocol}", table, facts)
+        tables = [*_ranks((cell for label, cell in finished.items() if label not in failed), protocol)]
+        if kept:
+            tables.append(rows.study_of(rivals_page.NAME, name).rows.filter(pl.col("model").is_in([*kept])))
+        ranks = [table.select(COLUMNS) for table in tables]
+        rows.publish(rivals_page.NAME, name, pl.concat(ranks, how="vertical_relaxed"), facts)
 
 
 def _ranks(cells: Any, protocol: str) -> Iterator[pl.DataFrame]:

@@ -54,8 +54,19 @@ class Study:
 def studies(page: str) -> list[Study]:
     """All published studies of a page, by the fact ``place``."""
     files = (PAGES / "rows" / page).glob("*.parquet")
-    found = [Study(_long(file), read_json(file.with_suffix(".json"))) for file in files]
-    return sorted(found, key=lambda study: int(study.facts["place"]))
+    return sorted((study_of(page, file.stem) for file in files), key=lambda study: int(study.facts["place"]))
+
+
+def study_of(page: str, study: str) -> Study:
+    """A published study."""
+    return Study(_long(_file(page, study)), facts_of(page, study))
+
+
+def facts_of(page: str, study: str) -> dict[str, Any]:
+    """The facts of a study; none where it is not published."""
+    file = _file(page, study).with_suffix(".json")
+    found: dict[str, Any] = read_json(file) if file.exists() else {}
+    return found
 
 
 def _long(file: Path) -> pl.DataFrame:

@@ -65,7 +65,7 @@ def test_every_method_is_entered_and_those_of_one_table_both_ways() -> None:
 
 def test_a_table_of_planted_data(folder: Path) -> None:
     rivals.run([STUDY], LABELS, BUDGET, jobs=1)
-    page = (folder / "pages/rivals.md").read_text()
+    page = page_of(folder)
     ranked = table_of(page, "| method | family |")
     # data without times have no sequences: the page says so and goes on
     assert ranked.keys() == {*LABELS} - {"sasrec"}
@@ -109,6 +109,29 @@ def test_a_table_that_broke_off_goes_on(folder: Path, monkeypatch: pytest.Monkey
     rivals.run([STUDY], ["itemknn"], BUDGET, jobs=1)
     assert (cell.facts_file(15).read_bytes(), cell.search) == kept
     assert facts_of(folder)["models"].keys() == {"popularity", "itemknn"}
+
+
+def test_what_is_kept_beside_the_page_is_not_done_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals.run([STUDY], ["popularity", "sasrec", "itemknn"], BUDGET, jobs=1)
+    page = page_of(folder)
+    monkeypatch.setattr(rivals, "CELLS", folder / "another machine")
+    with monkeypatch.context() as patch:
+        patch.setattr(Cell, "_search", lambda self: pytest.fail("searched again"))
+        rivals.run([STUDY], ["popularity", "sasrec", "itemknn"], BUDGET, jobs=1)
+    assert page_of(folder) == page
+    rivals.run([STUDY], ["ials joined"], BUDGET, jobs=1)
+    facts = facts_of(folder)
+    assert facts["models"].keys() == {"popularity", "itemknn", "ials joined"}
+    assert facts["failed"].keys() == {"sasrec"}
+    before, after = (table_of(text, "| method | family |")["itemknn"] for text in (page, page_of(folder)))
+    assert before == after
+    assert not Cell(STUDY, "itemknn", Budget(3, 60.0)).published
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "pages/rivals.md").read_text()
 
 
 def test_cells_of_another_budget_are_others(folder: Path) -> None:
