@@ -54,7 +54,9 @@ from landbridge.training.options import FitOptions
 NAME = "sequence-domains"
 SEEDS = (15, 16, 17, 18, 19)
 APART, UNCROSSED, WHOLE, GUARDED = "one per domain", "nothing crosses", "one for all", "guarded"
+KNN = "item-kNN"
 METHODS = {WHOLE: BASE, UNCROSSED: BASE.with_settings(PARTS["own history alone"])}
+COMPARED = ((WHOLE, APART), (WHOLE, UNCROSSED), (GUARDED, APART), (GUARDED, KNN))
 KUAIRAND_USERS, KUAIRAND_EVENTS = 5, 500  # least users of a video, and least events of a tab
 
 
@@ -96,6 +98,12 @@ def kuairand() -> Split:
     return _with_validation(leave_last_out(data, future="cut", seed=SEED))
 
 
+READING = {
+    "ciao": "Crossing pays on Ciao: one model for all is 9 % above one per domain, and 16 % above the same "
+    "network when nothing crosses. In Travel and Music one per domain is better, though neither difference "
+    "is significant; there the guard gives weight to other models, and what it serves is above one per "
+    "domain in all ten categories. With so few events, SASRec by itself is no better than item-kNN or EASE."
+}
 STUDIES: Mapping[str, Callable[[], Split]] = {"ciao": ciao, "kuairand": kuairand}
 
 
@@ -138,7 +146,7 @@ def _simple(split: Split) -> dict[str, Method]:
     """What needs no network, tuned on validation."""
     knn = grid(ItemKNN(), sharing=("separate", "joined"), shrinkage=(0.0, 50.0, 500.0))
     ease = grid(EASE(sharing="separate", neighbours=200), reg=(10.0, 30.0, 100.0, 300.0))
-    return {"item-kNN": chosen(knn, split, seed=SEED)[0], "EASE": chosen(ease, split, seed=SEED)[0]}
+    return {KNN: chosen(knn, split, seed=SEED)[0], "EASE": chosen(ease, split, seed=SEED)[0]}
 
 
 def _fitted(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
@@ -228,8 +236,9 @@ def _section(study: rows.Study) -> str:
         [
             f"## {study.facts['name']}",
             f"{seeds} seeds; {settings}.",
+            *([READING[study.facts["name"]]] if study.facts["name"] in READING else []),
             markdown([{"model": label, "mean over domains": means[label]} for label in from_worst(means)]),
-            markdown(_comparisons(values, [(WHOLE, APART), (WHOLE, UNCROSSED), (GUARDED, APART)])),
+            markdown(_comparisons(values, COMPARED)),
             "By domain:",
             markdown(_by_domain(values, domains)),
         ]
