@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from experiments import across, default_page, rows
-from experiments.common import CELLS, SEEDS, root, selected_studies, settings_text
+from experiments.common import CELLS, PAGES, SEEDS, root, selected_studies, settings_text
 from experiments.default_page import AUTO, METRIC
 from experiments.one_list import lists
 from landbridge.core.executors import executor_of
@@ -38,7 +38,7 @@ from landbridge.selection.guard import decided
 from landbridge.training.options import FitOptions
 
 ONE_LIST = ("food-kitchen", "movielens-1m", "ciao")  # also tested in one list over all domains
-FOLDER = CELLS / "default"
+FOLDER, CHOICES = CELLS / "default", PAGES / "choices"
 RIVALS: Mapping[str, Method] = {  # tuned and tested beside the candidates, but no candidates of auto
     "lightgcn": LightGCN(),
     "lightgcn joined": LightGCN(sharing="joined"),
@@ -73,6 +73,11 @@ def main(names: list[str], jobs: int) -> None:
 
 def _folder(name: str) -> Path:
     return FOLDER / name.replace(",", "").replace(" ", "-").replace("+", "")
+
+
+def _choice(name: str) -> Path:
+    """The tuned candidates and the blend of a study."""
+    return CHOICES / f"{_folder(name).name}.json"
 
 
 def _study(name: str, jobs: int) -> None:
@@ -112,7 +117,7 @@ def _methods(stored: Mapping[str, Any]) -> dict[str, Method]:
 
 def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
     """The tuned candidates, and the blend of them, decided once."""
-    path = _folder(name) / "chosen.json"
+    path = _choice(name)
     if not path.exists():
         began, options = time.perf_counter(), FitOptions(seed=SEEDS[0])
         tuning = Tuning(DEFAULT.trials, DEFAULT.seconds, METRIC, _folder(name) / "search")
@@ -154,7 +159,7 @@ def _evaluated(scorers: Mapping[str, Scorer], holdout: Holdout, seed: int) -> pl
 
 def _publish(name: str) -> None:
     """Keep the rows and what else the pages say beside the pages."""
-    members, rivals = read_json(_folder(name) / "chosen.json"), read_json(_folder(name) / "rivals.json")
+    members, rivals = read_json(_choice(name)), read_json(_folder(name) / "rivals.json")
     methods = _methods(members["members"] | rivals)
     facts = {
         "name": name,

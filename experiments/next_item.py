@@ -12,14 +12,17 @@ tested once, among 999 drawn items of the same domain and among all.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, markdown, page, settings_text
+from experiments.common import PAGES, kept, kept_rows, markdown, page, settings_text
 from experiments.default import chosen
 from experiments.default_page import AUTO
 from experiments.sequence_parts import BASE, METRICS, NEGATIVES, PARTS, means, measured, protocol
@@ -38,7 +41,7 @@ SEEDS = (15, 16, 17, 18, 19)
 ADOPTED = "adopted for drawn items"  # of experiments.sequence_parts
 VARIANT, BLEND = f"sasrec, {ADOPTED}", "auto with that sasrec"
 PUBLISHED = {"Food": (0.324, 0.197), "Kitchen": (0.244, 0.143)}  # ABXI, Bian et al., WWW 2025, five seeds
-FOLDER = CELLS / "next-item"
+NAME = "next"  # of the page
 
 
 def main(seeds: list[int]) -> None:
@@ -50,7 +53,7 @@ def main(seeds: list[int]) -> None:
     methods |= {"dwl": _with_epochs(DWL.from_settings(IN_AUTO | PARTS[ADOPTED]), split)}
     for seed in seeds or SEEDS:
         _test(methods, blends, split, seed)
-        _page(methods)
+        _page(methods, {**methods, **blends})
         print(seed, flush=True)
 
 
@@ -61,7 +64,7 @@ def _with_epochs(method: Method, split: Split) -> Method:
 
 def _blend(methods: Mapping[str, Method], split: Split) -> Mixture:
     """The blend with the variant in place of SASRec, decided on validation; kept once decided."""
-    path = FOLDER / "mixture.json"
+    path = PAGES / "choices" / "next.json"
     if not path.exists():
         members = {label: method for label, method in methods.items() if label != SASRec.name}
         options = FitOptions(SEEDS[0])
@@ -72,10 +75,9 @@ def _blend(methods: Mapping[str, Method], split: Split) -> Mixture:
 
 
 def _test(methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: Split, seed: int) -> None:
-    """Fit and test what is not yet in the file of the seed."""
-    path = FOLDER / f"{seed}.json"
-    record = read_json(path) if path.exists() else {}
-    history, missing = split.test.history, {*methods, *blends} - {*record}
+    """Fit and test what is not yet kept of the seed."""
+    everything: dict[str, Method] = {**methods, **blends}
+    history, missing = split.test.history, {*everything} - {*_record(everything, seed)}
     needed = missing.union(*(mixture.members for label, mixture in blends.items() if label in missing))
     fitted: dict[str, Fitted] = {
         label: method.fit(history, FitOptions(seed)) for label, method in methods.items() if label in needed
@@ -83,12 +85,25 @@ def _test(methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: S
     for label in missing & {*blends}:
         own = {name: fitted[name] for name in blends[label].members}
         fitted[label] = BlendModel(history, blends[label], (), own)
-    write_json(path, record | {label: means(fitted[label], split.test) for label in sorted(missing)})
+    for label in sorted(missing):
+        kept(NAME, _key(label, everything[label], seed), partial(means, fitted[label], split.test))
 
 
-def _page(methods: Mapping[str, Method]) -> None:
-    records = [read_json(FOLDER / f"{seed}.json") for seed in SEEDS if (FOLDER / f"{seed}.json").exists()]
-    records = [record for record in records if {*methods} <= {*record}]
+def _key(label: str, method: Method, seed: int) -> dict[str, Any]:
+    """What a test depends on; the settings as a digest."""
+    settings = json.dumps(method.flat(), sort_keys=True, default=dict)
+    return {"model": label, "seed": seed, "settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
+
+
+def _record(methods: Mapping[str, Method], seed: int) -> dict[str, Any]:
+    """What is kept of a seed, by model."""
+    found = {(row["model"], row["seed"], row["settings"]): row for row in kept_rows(NAME)}
+    keys = {label: tuple(_key(label, method, seed).values()) for label, method in methods.items()}
+    return {label: found[key] for label, key in keys.items() if key in found}
+
+
+def _page(methods: Mapping[str, Method], everything: Mapping[str, Method]) -> None:
+    records = [record for seed in SEEDS if {*everything} == {*(record := _record(everything, seed))}]
     labels = sorted(records[0], key=lambda label: _mean(records, label))
     rows = [{"model": label} | _row([record[label] for record in records]) for label in labels]
     rows.append(
@@ -109,7 +124,7 @@ def _page(methods: Mapping[str, Method]) -> None:
         "on validation among the drawn items; it was added when one seed of the others had been tested."
     )
     settings = "; ".join(f"{label} {settings_text(method)}" for label, method in methods.items())
-    page("next", "What comes next", [text, markdown(rows), f"Settings: {settings}."], "next_item")
+    page(NAME, "What comes next", [text, markdown(rows), f"Settings: {settings}."], "next_item")
 
 
 def _mean(records: list[dict[str, Any]], label: str) -> float:
