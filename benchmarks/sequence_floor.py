@@ -84,9 +84,9 @@ def _encoder(encoder: Encoder, rows: int) -> list[Product]:
 
 def _softmax(encoder: Encoder, n_items: int) -> list[Product]:
     """A block of scores."""
-    from landbridge.models.sequential.losses import BLOCK_NUMBERS
+    from landbridge.models.sequential.losses import block_rows
 
-    return _three(max(BLOCK_NUMBERS // n_items, 1), encoder.factors, n_items)
+    return _three(block_rows(n_items, encoder.factors), encoder.factors, n_items)
 
 
 def _three(rows: int, below: int, above: int) -> list[Product]:

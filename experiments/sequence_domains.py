@@ -101,8 +101,8 @@ def kuairand() -> Split:
 READING = {
     "ciao": "Crossing pays on Ciao: one model for all is 9 % above one per domain, and 16 % above the same "
     "network when nothing crosses. In Travel and Music one per domain is better, though neither difference "
-    "is significant; there the guard gives weight to other models, and what it serves is above one per "
-    "domain in all ten categories. With so few events, SASRec by itself is no better than item-kNN or EASE."
+    "is significant; the guard blends the models, and what it serves is above one per domain in all ten "
+    "categories. With so few events, SASRec by itself is no better than item-kNN or EASE."
 }
 STUDIES: Mapping[str, Callable[[], Split]] = {"ciao": ciao, "kuairand": kuairand}
 

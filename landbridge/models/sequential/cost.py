@@ -30,7 +30,7 @@ import numpy as np
 from landbridge.core.types import Float64
 from landbridge.data.counts import TableCounts
 from landbridge.models.cost import FLOAT32, FLOAT64, INT32, Cost, Work
-from landbridge.models.sequential.losses import BLOCK_NUMBERS, SequenceLoss
+from landbridge.models.sequential.losses import BLOCK_NUMBERS, SequenceLoss, block_rows
 from landbridge.models.sequential.transformer import Encoder
 
 PADDED = 1.1
@@ -83,7 +83,8 @@ def cost(
     kept = factors * items + weights
     largest = PADDED * batch * min(width * 2, length)
     activations = largest * encoder.blocks * (12 * factors + 3 * hidden) + largest * 6 * factors
-    room = max(float(BLOCK_NUMBERS), 2 * candidates * min(per_step, BLOCK_NUMBERS / max(candidates, 1.0)))
+    block = min(per_step, float(block_rows(int(candidates), factors)))
+    room = max(float(BLOCK_NUMBERS), 2 * candidates * block)
     return Cost(
         once=Work(sort=3 * table.events),
         epoch=blocks + compared + swept + called,

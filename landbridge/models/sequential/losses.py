@@ -36,9 +36,10 @@ those that were drawn there. Label smoothing ε gives the mean candidate a share
     ℓ_t ← ℓ_t + ε (s_tp - mean_c s_tc)                                                                 (9)
 
 Memory: the scores of (1) are computed, used for L and its gradients, and discarded, one block of rows at a
-time; the T × C matrix never exists. Precision: products may be in bfloat16, all sums over candidates are in
-float32. Targets and candidates are padded with rows of zeros to P targets and D candidates: torch compiles a
-CPU's 16-bit products for every new shape and keeps them, so there must be few shapes.
+time; the T × C matrix never exists. A block has 2 MiB, or twice the size of the candidates' factors, which it
+reads. Precision: products may be in bfloat16, all sums over candidates are in float32. Targets and candidates
+are padded with rows of zeros to P targets and D candidates: torch compiles a CPU's 16-bit products for every
+new shape and keeps them, so there must be few shapes.
 
 Letters: T targets, C candidates, I items, F factors, K or J items of one target, R rows of a block, B
 windows.
@@ -58,7 +59,8 @@ from landbridge.training.torch_backend import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB
+BLOCK_NUMBERS = 1 << 19  # scores that exist at a time: 2 MiB, or for large catalogues
+ROWS_PER_FACTOR = 2  # twice the numbers of all candidates' factors
 PADDED_TO = 64  # targets and candidates are padded to multiples of it
 LOG2_E = 1 / math.log(2)  # exp(x) = 2^(x log2 e)
 LogQ = Literal["none", "standard", "corrected"]
@@ -230,7 +232,7 @@ def _function() -> type[torch.autograd.Function]:
             loss_T, slope_P1 = torch.empty_like(weight_T), weight_T.new_zeros(len(query_PF), 1)
             bias_BC = _biases(among)
             # Reused by all blocks. Padding adds nothing: its scores are 0 and are never exponentiated.
-            room_RD = item_CF.new_empty(_block(len(item_DF)), len(item_DF))
+            room_RD = item_CF.new_empty(block_rows(*item_DF.shape), len(item_DF))
             for start in range(0, len(query_TF), len(room_RD)):
                 rows = slice(start, start + len(room_RD))
                 here = slice(start, min(rows.stop, len(query_TF)))
@@ -244,7 +246,7 @@ def _function() -> type[torch.autograd.Function]:
                 scale_R1[: len(score_RC), 0] /= total_R
                 low_RD = all_RD.to(dtype)
                 _multiply(low_RD, low_DF, grad_PF[rows]).mul_(scale_R1)
-                grad_DF.add_(low_RD.T @ (scale_R1 * query_PF[rows]).to(dtype))
+                _add_product(low_RD.T, (scale_R1 * query_PF[rows]).to(dtype), grad_DF)
             slope_T1 = slope_P1[: len(query_TF)]
             # the term [c = p_t] of Eq. (2), added in float32 for queries and items
             grad_TF = grad_PF[: len(query_TF)].sub_(slope_T1 * item_CF[among.place_T])
@@ -270,9 +272,10 @@ def _padded(x_NF: Tensor) -> Tensor:
     return pad(x_NF, (0, 0, 0, -len(x_NF) % PADDED_TO))
 
 
-def _block(candidates: int) -> int:
+def block_rows(candidates: int, factors: int) -> int:
     """Targets per block: a power of two, so that the last blocks have few different sizes."""
-    most = max(BLOCK_NUMBERS // max(candidates, 1), 1)
+    # a block reads all candidates' factors and adds to their gradients: with few rows that is all it does
+    most = max(BLOCK_NUMBERS // max(candidates, 1), ROWS_PER_FACTOR * factors)
     return 1 << (most.bit_length() - 1)
 
 
@@ -281,6 +284,14 @@ def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     if left.dtype == out.dtype:
         return torch.mm(left, right, out=out)
     return out.copy_(left @ right)
+
+
+def _add_product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Add left · right to ``out``, in place where the number types are the same."""
+    if left.dtype == out.dtype:
+        out.addmm_(left, right)
+    else:
+        out.add_(left @ right)
 
 
 def _biases(among: SoftmaxCandidates) -> Tensor:
