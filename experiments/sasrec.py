@@ -106,7 +106,7 @@ def _publish(split: Split) -> None:
         [
             "All ratings as one domain; every user's last rating is the test, the one before validation; all "
             "unseen films are ranked; one seed, one thread. SASRec learns from what is before both and is "
-            "given the validation rating when it is tested, as published implementations do it; the others "
+            "given the validation rating when it is tested, as in its paper; the others "
             "are fitted anew with it, settings from validation, and so is SASRec where the table says "
             f"`anew`. The variant of SASRec that is best on validation is tested. {settings_text(als)}. "
             f"{EARLIER}",
