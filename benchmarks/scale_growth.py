@@ -16,13 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -241,14 +238,7 @@ def main() -> None:
             case = Case(chosen.case[0], *map(int, chosen.case[1:]))
             print(json.dumps(measured(case, Path(scratch))))
         return
-    done = {Case(*(each[name] for name in ("work", *USUAL))) for each in LINES.read()}
-    for case in cases():
-        if case not in done:
-            words = map(str, (case.work, case.events, case.factors, case.domains))
-            command = [sys.executable, "-m", "benchmarks.scale_growth", "--case", *words]
-            child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            facts = {"load": os.getloadavg()[0], "date": str(date.today()), **json.loads(child.stdout)}
-            LINES.append({**vars(case), **facts})
+    LINES.measure_missing("benchmarks.scale_growth", cases())
 
 
 if __name__ == "__main__":

@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -138,15 +134,7 @@ def main() -> None:
     if chosen.case is not None:
         print(json.dumps(measured(Case(chosen.case[0], *map(int, chosen.case[1:])))))
         return
-    done = {Case(each["loss"], each["items"], each["length"]) for each in LINES.read()}
-    for case in cases():
-        if case not in done:
-            words = map(str, (case.loss, case.items, case.length))
-            command = [sys.executable, "-m", "benchmarks.sequence_growth", "--case", *words]
-            child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            facts = {"load": os.getloadavg()[0], "date": str(date.today()), **json.loads(child.stdout)}
-            LINES.append({**vars(case), **facts})
-            print(case, facts, flush=True)
+    LINES.measure_missing("benchmarks.sequence_growth", cases())
     PAGE.write_text(page(LINES.read()))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.common import digest
 from landbridge.core.files import read_json, write_json
 from landbridge.core.rng import generator
 from landbridge.data.splitting.holdout import Holdout, Targets
@@ -44,8 +43,8 @@ class Choice:
         return max(found, key=lambda pair: pair[1])[0]
 
     def _evaluated(self, method: Method) -> tuple[Method, float]:
-        key = json.dumps([method.name, method.flat(), self.valid.fingerprint, __version__], sort_keys=True)
-        path = self.kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        key = digest([method.name, method.flat(), self.valid.fingerprint, __version__])
+        path = self.kept / f"{key}.json"
         if not path.exists():
             settings, figure = self._tried(method)
             write_json(path, {"settings": settings, "figure": figure})

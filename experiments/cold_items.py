@@ -14,8 +14,6 @@ goes on.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,7 +21,7 @@ from functools import cache, partial
 import numpy as np
 import polars as pl
 
-from experiments.common import CELLS, SEEDS, cell, kept, markdown, page, root, settings_text, tested
+from experiments.common import CELLS, SEEDS, cell, digest, kept, markdown, page, root, settings_text, tested
 from landbridge.core.rng import generator
 from landbridge.core.types import Bool, Float32, Record
 from landbridge.data.dataset import MultiDomain
@@ -145,8 +143,8 @@ def among_hidden(name: str, seed: int) -> Evaluation:
     """One row of the first table for one seed; kept as a cell."""
     method, holdout = METHODS.get(name), hidden(seed)
     settings = None if method is None else [method.name, method.flat()]
-    key = json.dumps([name, settings, holdout.fingerprint, seed, ALIKE, __version__], sort_keys=True)
-    file = CELLS / "cold-items" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+    key = digest([name, settings, holdout.fingerprint, seed, ALIKE, __version__])
+    file = CELLS / "cold-items" / f"{key}.parquet"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         history = holdout.history

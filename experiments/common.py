@@ -44,10 +44,15 @@ def root() -> Path:
     return Path(os.environ["LANDBRIDGE_DATA"])
 
 
+def digest(identity: Any) -> str:
+    """What names a result by all that it depends on: the first digits of a hash of its JSON."""
+    text = json.dumps(identity, sort_keys=True, default=dict)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
 def cell(method: Method, holdout: Holdout, seed: int, part: str) -> tuple[Evaluation, dict[str, Any]]:
     """Fit on what the holdout knows and evaluate; kept under a name made of all that it depends on."""
-    key = json.dumps([method.name, method.flat(), holdout.fingerprint, seed, __version__], sort_keys=True)
-    stem = CELLS / part / hashlib.sha256(key.encode()).hexdigest()[:24]
+    stem = CELLS / part / digest([method.name, method.flat(), holdout.fingerprint, seed, __version__])
     if not stem.with_suffix(".json").exists():
         stem.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()

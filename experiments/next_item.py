@@ -12,8 +12,6 @@ tested once, among 999 drawn items of the same domain and among all.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import PAGES, kept, kept_rows, markdown, page, settings_text
+from experiments.common import PAGES, digest, kept, kept_rows, markdown, page, settings_text
 from experiments.default import chosen
 from experiments.default_page import AUTO
 from experiments.sequence_parts import BASE, METRICS, NEGATIVES, PARTS, means, measured, protocol
@@ -91,8 +89,7 @@ def _test(methods: Mapping[str, Method], blends: Mapping[str, Mixture], split: S
 
 def _key(label: str, method: Method, seed: int) -> dict[str, Any]:
     """What a test depends on; the settings as a digest."""
-    settings = json.dumps(method.flat(), sort_keys=True, default=dict)
-    return {"model": label, "seed": seed, "settings": hashlib.sha256(settings.encode()).hexdigest()[:12]}
+    return {"model": label, "seed": seed, "settings": digest(method.flat())}
 
 
 def _record(methods: Mapping[str, Method], seed: int) -> dict[str, Any]:

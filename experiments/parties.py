@@ -7,7 +7,6 @@ kept, and a killed run goes on with the next one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments import accounting, hostile
-from experiments.common import CELLS, SEEDS, cell, markdown, page, root
+from experiments.common import CELLS, SEEDS, cell, digest, markdown, page, root
 from experiments.sides import Place, Sides, addresses, networks
 from landbridge.core.files import atomic_write, read_arrays, write_arrays
 from landbridge.core.threads import thread_limit
@@ -282,10 +281,8 @@ def _audited(name: str, holdout: Holdout) -> list[Record]:
     history = holdout.history
     victim = max(history.domain_names, key=lambda domain: len(history[domain]))
     method = METHOD.with_settings({"admm.rho": PULL})
-    key = json.dumps(
-        [victim, EPSILONS, method.flat(), holdout.fingerprint, SEED, __version__], sort_keys=True
-    )
-    path = CELLS / "parties" / f"audit-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    key = digest([victim, EPSILONS, method.flat(), holdout.fingerprint, SEED, __version__])
+    path = CELLS / "parties" / f"audit-{key}.json"
     if not path.exists():
         plan = defences.Plan(method, seed=SEED, epsilons=(np.inf, *EPSILONS))
         with atomic_write(path) as temporary:
@@ -329,8 +326,8 @@ def _cell(
     make: Callable[[], tuple[Mapping[str, Any], Record]],
 ) -> tuple[Arrays, Record]:
     """Models by domain and facts, computed once: embeddings, and NDCG by domain."""
-    key = json.dumps([name, label, method.flat(), holdout.fingerprint, SEED, __version__], sort_keys=True)
-    path = CELLS / "parties" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+    key = digest([name, label, method.flat(), holdout.fingerprint, SEED, __version__])
+    path = CELLS / "parties" / f"{key}.safetensors"
     if not path.exists():
         models, facts = make()
         ndcg = {

@@ -15,8 +15,6 @@ beside the page with what it depends on: the table grows method by method, on an
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from experiments import rivals_page, rows
-from experiments.common import CELLS, SEEDS, root, settings_text
+from experiments.common import CELLS, SEEDS, digest, root, settings_text
 from experiments.rivals_page import AUTO, FULL, METRIC, POPULARITY, PROTOCOLS
 from landbridge.core.errors import DataError, DivergenceError, SettingsError, unknown
 from landbridge.core.executors import executor_of
@@ -131,8 +129,7 @@ class Cell:
         """A digest of all that the results depend on."""
         start = None if self.method is None else self.method.flat()
         data = [_split(self.study).valid.fingerprint, _split(self.study).test.fingerprint]
-        identity = [self.label, start, data, asdict(self.budget), NEGATIVES, METRIC, __version__]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return digest([self.label, start, data, asdict(self.budget), NEGATIVES, METRIC, __version__])
 
     @property
     def folder(self) -> Path:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from experiments.common import CELLS, PAGES, grid, markdown, page, root
+from experiments.common import CELLS, PAGES, digest, grid, markdown, page, root
 from landbridge.core.errors import DivergenceError
 from landbridge.core.files import read_json, write_json
 from landbridge.core.rng import generator
@@ -39,8 +37,8 @@ MEASURES = {"hr": "HR@10", "ndcg": "NDCG@10", "coverage": "coverage of top-10 li
 
 def curve(method: CDIMF, holdout: Holdout) -> list[dict[str, Any]]:
     """HR, NDCG, coverage and gap after every epoch, means over both domains; kept once made."""
-    key = json.dumps([asdict(method), holdout.fingerprint], sort_keys=True)
-    path = CELLS / "sensitivity" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    key = digest([asdict(method), holdout.fingerprint])
+    path = CELLS / "sensitivity" / f"{key}.json"
     if not path.exists():
         points: list[dict[str, Any]] = []
 

@@ -13,8 +13,6 @@ runs/experiments, so that a killed call goes on.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, cast
@@ -22,7 +20,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 import numpy as np
 import polars as pl
 
-from experiments.common import CELLS, SEEDS, chosen, grid, markdown, page, refitted, settings_text
+from experiments.common import CELLS, SEEDS, chosen, digest, grid, markdown, page, refitted, settings_text
 from landbridge.core.settings import setting
 from landbridge.core.types import Arrays, Float32, Int32, Record
 from landbridge.data.dataset import MultiDomain
@@ -214,8 +212,8 @@ def under_guard(joined: Method, alone: Method, split: Split, seeds: Sequence[int
     evaluations = {}
     for seed in seeds:
         settings = {label: [each.name, each.flat()] for label, each in members.items()}
-        key = json.dumps([settings, split.valid.fingerprint, split.test.fingerprint, seed, __version__])
-        path = CELLS / "guard" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+        key = digest([settings, split.valid.fingerprint, split.test.fingerprint, seed, __version__])
+        path = CELLS / "guard" / f"{key}.parquet"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             fitted = guarded(members, split, FitOptions(seed=seed), METRIC, ("popularity", ALONE))

@@ -93,11 +93,6 @@ def slow_sampled(
     return found
 
 
-def several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)
-    monkeypatch.setattr(sequence_losses, "ROWS_PER_FACTOR", 1)
-
-
 def test_a_block_is_small_but_for_the_rows_that_a_large_catalogue_needs() -> None:
     rows = [sequence_losses.block_rows(candidates, 64) for candidates in (0, 100, 4096, 100_000)]
     assert rows == [1 << 19, 4096, 128, 128]
@@ -106,7 +101,8 @@ def test_a_block_is_small_but_for_the_rows_that_a_large_catalogue_needs() -> Non
 @pytest.mark.parametrize("filled", [1, 4, 64])
 def test_softmax_over_everything_is_the_cross_entropy(monkeypatch: pytest.MonkeyPatch, filled: int) -> None:
     monkeypatch.setattr(sequence_losses, "PADDED_TO", filled)
-    several_blocks(monkeypatch)
+    monkeypatch.setattr(sequence_losses, "BLOCK_NUMBERS", 5 * ITEMS)  # several blocks
+    monkeypatch.setattr(sequence_losses, "ROWS_PER_FACTOR", 1)
     query, items, target, weight = world()
     total, loss = ours(query, items, all_items(range(ITEMS), target), weight)
     expected = cross_entropy(query @ items.T, target, reduction="none")
