@@ -4,9 +4,10 @@
 
 One domain, all ratings, all unseen films ranked. As in the paper, the model learns from all but the
 last two ratings of every user, is validated on the last but one, and gets that one, too, when it is tested on
-the last. Of the variants that have been learned, the one that is best on validation is tested; it is also
-fitted anew, for as many epochs, on all but the last rating, as the other models are (``anew`` in place of
-variants). Run again after a kill, it continues with the epoch it was in.
+the last. Of the variants that have been learned, the one that is best on validation is tested. It is also
+fitted anew, for as many epochs, on all but the last rating, as the other models are, and blended with them by
+weights chosen on validation, as `auto` does (``anew`` in place of variants). Run again after a kill, it
+continues with the epoch it was in.
 """
 
 from __future__ import annotations
@@ -27,9 +28,16 @@ from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate
 from landbridge.models.als.ials import IALS
-from landbridge.models.base import Method
+from landbridge.models.base import Fitted, Method
+from landbridge.models.linear.ease import EASE
+from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.linear.sequential_rules import SequentialRules
+from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.models.sequential.sasrec import SASRec
+from landbridge.selection.auto import simple_members
+from landbridge.selection.guard import decide, mixture_of
+from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
 
 RUN = CELLS / "sasrec"
@@ -52,6 +60,16 @@ EARLIER = (
     "[.1610, .1754] on test; its validation was not kept."
 )
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.1, 0.3)}
+RECENT = {"rank_exponent": (0.0, 0.5, 1.0, 1.5)}  # how much of a user's latest events counts more
+EASES = RECENT | {"reg": (100.0, 300.0, 1000.0, 3000.0)}
+KNNS = RECENT | {"shrinkage": (0.0, 50.0, 500.0), "similarity": ("none", "bm25"), "neighbours": (50, 200)}
+RULES = {
+    "window": (10, 30),
+    "source_exponent": (0.7, 1.0),
+    "rank_exponent": (1.0, 1.5),
+    "neighbours": (100, 500),
+}
+BLEND, OWN = "all blended", "SASRec"
 
 
 class Clock:
@@ -93,13 +111,17 @@ def main(names: list[str]) -> None:
 def _publish(split: Split) -> None:
     """The page: of all variants that were learned the validation, of the best one the test."""
     reported = {name: read_json(_folder(name) / "fit.json") for name in VARIANTS if _is_learned(name)}
-    best = _best()
-    als, _ = chosen(grid(IALS(factors=128, sharing="joined"), **ALS), split, seed=SEED)
-    others = {"ALS, 128 factors": als, "popularity": Popularity()}
-    tests = {f"SASRec, {best}": _folder(best) / "test.parquet", f"{best}, anew": _anew(best)}
+    best, others = _best(), _simple(split)
+    folder = _folder(best)
+    tests = {
+        BLEND: folder / "blend.parquet",
+        f"SASRec, {best}, anew": folder / "anew.parquet",
+        f"SASRec, {best}": folder / "test.parquet",
+    }
     evaluated = {name: Evaluation.read(file) for name, file in tests.items() if file.exists()} | {
         name: cell(method, split.test, SEED, "test")[0] for name, method in others.items()
     }
+    settings = "; ".join(f"{name} {settings_text(method)}" for name, method in others.items())
     page(
         "sasrec",
         "SASRec on MovieLens-1M",
@@ -108,8 +130,9 @@ def _publish(split: Split) -> None:
             "unseen films are ranked; one seed, one thread. SASRec learns from what is before both and is "
             "given the validation rating when it is tested, as in its paper; the others "
             "are fitted anew with it, settings from validation, and so is SASRec where the table says "
-            f"`anew`. The variant of SASRec that is best on validation is tested. {settings_text(als)}. "
-            f"{EARLIER}",
+            f"`anew`. The variant of SASRec that is best on validation is tested. `{BLEND}`: of that and the "
+            "simple models, with weights chosen on validation by activity, as `auto` does. "
+            f"{EARLIER} Settings: {settings}.",
             markdown([_row(name, each) for name, each in evaluated.items()] + [{"model": "the aim", **AIM}]),
             "The variants. `s`: processor time of an epoch, the median.",
             markdown([_fit_row(name, each) for name, each in reported.items()]),
@@ -123,19 +146,46 @@ def _best() -> str:
     return max(learned, key=lambda name: read_json(_folder(name) / "fit.json")["validation"])
 
 
-def _anew(name: str) -> Path:
-    return _folder(name) / "anew.parquet"
+def _simple(split: Split) -> dict[str, Method]:
+    """What needs no network, tuned on validation."""
+    grids: dict[str, list[Any]] = {
+        "sequential rules": grid(SequentialRules(), **RULES),
+        "item-kNN": grid(ItemKNN(sharing="joined"), **KNNS),
+        "EASE": grid(EASE(sharing="joined", form="auto"), **EASES),
+        "ALS, 128 factors": grid(IALS(factors=128, sharing="joined"), **ALS),
+    }
+    tuned = {name: chosen(methods, split, seed=SEED)[0] for name, methods in grids.items()}
+    return tuned | {POPULARITY: Popularity()}
 
 
 def _fitted_anew(split: Split) -> None:
-    """Fit the best variant on all that is known at test time for its epochs, and test."""
-    name = _best()
-    if _anew(name).exists():
+    """Fit the best variant on all that is known at test time for its epochs, blend it, and test both."""
+    name, history = _best(), split.test.history
+    folder, mixture = _folder(name), _mixture(name, split)
+    if (folder / "blend.parquet").exists():
         return
-    method = VARIANTS[name].with_settings({"epochs": read_json(_folder(name) / "fit.json")["best"]})
-    clock = Clock(_folder(name) / "seconds-anew")
-    options = FitOptions(seed=SEED, threads=1, work_dir=_folder(name) / "anew", progress=clock)
-    evaluate(method.fit(split.test.history, options), split.test).write(_anew(name))
+    method = VARIANTS[name].with_settings({"epochs": read_json(folder / "fit.json")["best"]})
+    clock = Clock(folder / "seconds-anew")
+    options = FitOptions(seed=SEED, threads=1, work_dir=folder / "anew", progress=clock)
+    fitted: dict[str, Fitted] = {OWN: method.fit(history, options)}
+    evaluate(fitted[OWN], split.test).write(folder / "anew.parquet")
+    fitted |= {label: each.fit(history, FitOptions(SEED)) for label, each in _simple(split).items()}
+    members = {label: fitted[label] for label in mixture.members}
+    evaluate(BlendModel(history, mixture, (), members), split.test).write(folder / "blend.parquet")
+
+
+def _mixture(name: str, split: Split) -> Mixture:
+    """The blend of the variant and the simple models, decided on validation once."""
+    path = _folder(name) / "mixture.json"
+    if not path.exists():
+        methods = {OWN: VARIANTS[name], **_simple(split)}
+        members: dict[str, Fitted] = {
+            label: each.fit(split.train, FitOptions(SEED)) for label, each in methods.items() if label != OWN
+        }
+        members[OWN] = load(_folder(name) / "model")
+        decisions = decide(members, split.valid, FitOptions(SEED), METRICS[-1], simple_members(methods))
+        write_json(path, asdict(mixture_of(methods, decisions)))
+    return Mixture.from_settings(read_json(path))
 
 
 def _folder(name: str) -> Path:
@@ -163,6 +213,7 @@ def _learned(name: str, split: Split) -> None:
         progress=clock,
     )
     fitted = method.fit(split.valid.history, options)
+    save(fitted, folder / "model")
     evaluate(replace(fitted, history=split.test.history), split.test).write(folder / "test.parquet")
     log = [dict(record) for record in fitted.log]
     validation = max(record["valid"] for record in log if "valid" in record)

@@ -24,6 +24,7 @@ from landbridge.testing.worlds import shelves as shelves
 from landbridge.testing.worlds import texts
 from landbridge.testing.worlds import timed as timed
 from landbridge.testing.worlds import uneven as uneven
+from landbridge.testing.worlds import untimed as untimed
 from landbridge.training.options import FitOptions
 
 

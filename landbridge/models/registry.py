@@ -33,6 +33,7 @@ METHODS = {
     "popularity": "landbridge.models.popularity:Popularity",
     "recsysdan": "landbridge.models.towers.recsysdan:RecSysDAN",
     "sasrec": "landbridge.models.sequential.sasrec:SASRec",
+    "seqrules": "landbridge.models.linear.sequential_rules:SequentialRules",
     "uclr": "landbridge.models.uclr.method:UCLR",
     "unicdr": "landbridge.models.towers.unicdr:UniCDR",
 }
@@ -48,6 +49,7 @@ KINDS = {
     "mapped": "landbridge.models.mapping.fitted:MappedModel",
     "mixture": "landbridge.models.mixture:BlendModel",
     "network": "landbridge.models.towers.fitted:TowerModel",
+    "rules": "landbridge.models.linear.sequential_rules:RulesModel",
     "sequence": "landbridge.models.sequential.fitted:SequenceModel",
     "transferred": "landbridge.models.uclr.transfer:TransferModel",
     "vectors": "landbridge.models.pairwise.fitted:EmbeddingModel",

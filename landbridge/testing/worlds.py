@@ -31,6 +31,11 @@ def uneven(
     return of_tables(tables)
 
 
+def untimed(data: MultiDomain) -> MultiDomain:
+    """The same events without their times."""
+    return of_tables({name: replace(events, time=None) for name, events in data.domains.items()})
+
+
 def timed(data: MultiDomain, seed: int = 0) -> MultiDomain:
     """The same events at random times."""
     rng = np.random.default_rng(seed)

@@ -67,9 +67,12 @@ def row_of_event(rows: RowLengths) -> float:
     return rows.squares / max(rows.events, 1.0)
 
 
-def neighbours(table: TableCounts, targets: RowLengths, most: float) -> Neighbours:
-    """Eq. (2) for the items ``targets`` of a table, which keep ``most`` neighbours."""
-    mean = row_of_event(table.users)
+def neighbours(
+    table: TableCounts, targets: RowLengths, most: float, pairs: float | None = None
+) -> Neighbours:
+    """Eq. (2) for the items ``targets`` of a table, which keep ``most`` neighbours. ``pairs``: of an event
+    with others, in the mean; by default with all of its user's."""
+    mean = row_of_event(table.users) if pairs is None else pairs
     cubes = table.users.total(lambda n_K: n_K**3) / max(table.events, 1.0)
     variance_K = max(cubes / max(mean, 1.0) ** 2 - 1, 0.0) / np.maximum(targets.length_K, 1.0)
     spread_K1 = np.sqrt(np.log1p(variance_K))[:, None]

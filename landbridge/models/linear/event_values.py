@@ -3,8 +3,9 @@
     x_n = (w_n / w̄)^a · 2^(-(t_u - t_n) / h) · (1 + r_n)^-b                                            (1)
 
 with w̄ the mean weight of the training events, t_u the time of the user's last event in the domain, h a
-half-life in days, and r_n the number of the user's events in the domain after n. Recency counts where scores
-are computed; the item–item matrix is learned from the weights alone. Letters: B queries, N events.
+half-life in days, and r_n the number of the user's events after n, in the domain or, with ``across``, in all.
+Recency counts where scores are computed; the item–item matrix is learned from the weights alone. Letters: B
+queries, N events.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from landbridge.data.queries import Queries
 
 @dataclass(frozen=True)
 class EventValues:
-    """``scale``: w̄, ``exponent``: a, ``half_life_days``: h (0: none), ``rank_exponent``: b of Eq. (1)."""
+    """``scale``: w̄, ``exponent``: a, ``half_life_days``: h (0: none), ``rank_exponent``: b of Eq. (1);
+    ``across``: whether r counts the events of all domains."""
 
     scale: float = 1.0
     exponent: float = 1.0
     half_life_days: float = 0.0
     rank_exponent: float = 0.0
+    across: bool = False
 
     @classmethod
     def of(
@@ -63,9 +66,10 @@ class EventValues:
         return self._of(dict(queries.events or {}), queries.times or {})
 
     def _of(self, rows: Mapping[str, Ragged], times: Mapping[str, Seconds]) -> dict[str, Ragged]:
-        return {name: self._valued(each, times.get(name)) for name, each in rows.items()}
+        later = _later_events(rows, times) if self.across and rows else {}
+        return {name: self._valued(each, times.get(name), later.get(name)) for name, each in rows.items()}
 
-    def _valued(self, rows: Ragged, time_N: Seconds | None) -> Ragged:
+    def _valued(self, rows: Ragged, time_N: Seconds | None, later_N: Int64 | None) -> Ragged:
         if rows.weight is None and self.scale == 1 and not self.by_recency:
             return rows
 
@@ -74,25 +78,51 @@ class EventValues:
             if not self.by_recency:
                 return valued_N
             own = slice(int(rows.offsets[block.start]), int(rows.offsets[block.stop]))
-            factor_N = self._recency_N(part.entry_rows, _times(part, None if time_N is None else time_N[own]))
+            own_N = _times(part, None if time_N is None else time_N[own])
+            factor_N = self._recency_N(part.entry_rows, own_N, None if later_N is None else later_N[own])
             return (valued_N * factor_N).astype(np.float32)
 
         return with_values(rows, value)
 
-    def _recency_N(self, row_N: Int64, time_N: Float64) -> Float64:
-        """The last two factors of Eq. (1), (N,); events at one time count in the order given."""
+    def _recency_N(self, row_N: Int64, time_N: Float64, later_N: Int64 | None) -> Float64:
+        """The last two factors of Eq. (1), (N,); events at one time count in the order given. ``later_N``: r
+        of these, by default within the rows."""
         factor_N = np.ones(len(row_N))
         if not len(row_N):
             return factor_N
-        order_N = np.lexsort((time_N, row_N))
-        ends_R = np.flatnonzero(np.append(np.diff(row_N[order_N]) > 0, True))
-        last_N = np.repeat(ends_R, np.diff(ends_R, prepend=-1))  # where the row of each sorted event ends
+        order_N, last_N = _in_time(row_N, time_N)
         if self.half_life_days > 0:
             age_N = time_N[order_N[last_N]] - time_N[order_N]
             factor_N[order_N] *= np.exp2(-age_N / (DAY * self.half_life_days))
         if self.rank_exponent > 0:
-            factor_N[order_N] *= (1.0 + last_N - np.arange(len(order_N))) ** -self.rank_exponent
+            after_N = _after(order_N, last_N) if later_N is None else later_N
+            factor_N *= (1.0 + after_N) ** -self.rank_exponent
         return factor_N
+
+
+def _in_time(row_N: Int64, time_N: Float64) -> tuple[Int64, Int64]:
+    """The events by row and time, (N,), and where in this order the row of each of them ends, (N,)."""
+    order_N = np.lexsort((time_N, row_N))
+    ends_R = np.flatnonzero(np.append(np.diff(row_N[order_N]) > 0, True))
+    return order_N, np.repeat(ends_R, np.diff(ends_R, prepend=-1))
+
+
+def _after(order_N: Int64, last_N: Int64) -> Int64:
+    """r of the events, (N,), from what :func:`_in_time` says."""
+    after_N = np.empty(len(order_N), np.int64)
+    after_N[order_N] = last_N - np.arange(len(order_N))
+    return after_N
+
+
+def _later_events(rows: Mapping[str, Ragged], times: Mapping[str, Seconds]) -> dict[str, Int64]:
+    """r of the events of every domain among those of all, domain -> (N,)."""
+    row_N = np.concatenate([each.entry_rows for each in rows.values()])
+    time_N = np.concatenate([_times(each, times.get(name)) for name, each in rows.items()])
+    if not len(row_N):
+        return {}
+    after_N = _after(*_in_time(row_N, time_N))
+    ends = np.cumsum([len(each.columns) for each in rows.values()])
+    return dict(zip(rows, np.split(after_N, ends[:-1]), strict=True))
 
 
 def _times(rows: Ragged, time_N: Seconds | None) -> Float64:

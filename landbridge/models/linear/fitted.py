@@ -1,4 +1,4 @@
-"""``ItemItemModel``: a score is a sum over the user's events, in any domain.
+"""``EventSumModel`` and ``ItemItemModel``: a score is a sum over the user's events, in any domain.
 
 With x_u the row of the user's events over the items of all domains (their values are those of
 :mod:`landbridge.models.linear.event_values`) and W the item–item matrix
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +36,17 @@ FILL = np.float32(1e-6)
 
 
 @dataclass(frozen=True, eq=False)
-class ItemItemModel(ColdStartMixin):
+class EventSumModel(ColdStartMixin):
     """``matrices``: source domain -> target domain -> W; a pair that is missing shares nothing.
 
     ``values``: how events become x. ``cold_policy`` and ``popularity_weight`` as in
     :class:`~landbridge.models.common.cold_start.ColdStartMixin`.
     """
 
-    method: LinearMethod
     matrices: Mapping[str, Mapping[str, ItemMatrix]]
     values: EventValues
     cold_policy: str
     popularity_weight: float
-    kind: ClassVar[str] = "item_item"
     explains: ClassVar[bool] = True
 
     def parties(self, domain: str, counts_BD: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -81,24 +79,6 @@ class ItemItemModel(ColdStartMixin):
             explanations.append(in_parts(score, self._popularity_part(domain, query, item), events))
         return explanations
 
-    def explain_features(self, domain: str, query: Queries, item: int) -> dict[int, float]:
-        """As in :class:`Fitted`: each term of Eq. (1) as the method divides W_ij by features."""
-        only = self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]
-        if domain not in self._feature_rows or only:
-            return {}
-        rows = self._feature_rows[domain]
-        weight_J, value_J = np.zeros((2, len(rows.diagonal_J)), np.float32)
-        values = self._values(query)
-        for name, item_I in rows.items.items():
-            every_I = np.arange(len(item_I), dtype=np.int32)
-            weight_J[item_I] = self.matrices[name][domain].column(every_I, item)
-            np.add.at(value_J, item_I[values[name].columns], values[name].weights)
-        column = int(rows.items[domain][item])
-        scale_J, term_V = self.method.feature_terms(rows, domain, column, weight_J)
-        part_V = term_V * (rows.feature_JV.T @ (value_J * scale_J))
-        own_N = rows.feature_JV[[column]].indices
-        return dict(zip(own_N.tolist(), part_V[own_N].tolist(), strict=True))
-
     def similar(self, domain: str, item: int, to: str) -> Float32:
         """The weights from one item to every item of the domain ``to``, (I,): its row of W.
 
@@ -107,24 +87,6 @@ class ItemItemModel(ColdStartMixin):
         if to not in self.matrices[domain]:
             return super().similar(domain, item, to)
         return self.matrices[domain][to].row(item)
-
-    def grown(self, data: MultiDomain) -> ItemItemModel:
-        """As in :class:`Fitted`: a new item has the column of a fit with it, of EASE in the local form; its
-        events say nothing of items that were there before the next fit."""
-        growth = {
-            name: Growth(items.index(self.history.items[name].ids), len(items))
-            for name, items in data.items.items()
-        }
-        new_N = {name: np.flatnonzero(data.new_items(name)) for name in data.domain_names}
-        columns = self.method.new_columns(data, self.values, new_N)
-        matrices = {
-            source: {
-                target: matrix.grown(growth[source], growth[target], new_N[target], columns[source][target])
-                for target, matrix in targets.items()
-            }
-            for source, targets in self.matrices.items()
-        }
-        return replace(self, history=data, matrices=matrices)
 
     def check_arrays(self) -> None:
         """As in :class:`Fitted`."""
@@ -148,7 +110,7 @@ class ItemItemModel(ColdStartMixin):
         }
 
     @classmethod
-    def from_state(cls, kept: StoredState) -> ItemItemModel:
+    def from_state(cls, kept: StoredState) -> Self:
         """The inverse of ``state``."""
         history, method, log, arrays, about = kept
         parts: dict[tuple[int, int], dict[str, npt.NDArray[Any]]] = {}
@@ -160,14 +122,7 @@ class ItemItemModel(ColdStartMixin):
         for (s, t), own in sorted(parts.items()):
             matrices[names[s]][names[t]] = matrix_from(own, history[names[t]].n_items)
         values = EventValues(**about["values"])
-        own_method = cast("LinearMethod", method)  # what has made a model of this kind
-        cold = about["cold_policy"], about["popularity_weight"]
-        return cls(history, own_method, log, matrices, values, *cold)
-
-    @cached_property
-    def _feature_rows(self) -> dict[str, FeatureRows]:
-        """Domain -> the features below its table; empty where none were used."""
-        return self.method.feature_rows(self.history)
+        return cls(history, method, log, matrices, values, about["cold_policy"], about["popularity_weight"])
 
     @cached_property
     def _history_values(self) -> dict[str, Ragged]:
@@ -191,3 +146,55 @@ class ItemItemModel(ColdStartMixin):
         blended = self.cold_policy == "blend" and self._no_events_B(domain, query)[0]
         weight = float(FILL) + (self.popularity_weight if blended else 0.0)
         return weight * float(self._popularity_I[domain][item])
+
+
+@dataclass(frozen=True, eq=False)
+class ItemItemModel(EventSumModel):
+    """Of a method that learns from the features of items, too, and so has columns for new ones."""
+
+    kind: ClassVar[str] = "item_item"
+
+    def explain_features(self, domain: str, query: Queries, item: int) -> dict[int, float]:
+        """As in :class:`Fitted`: each term of Eq. (1) as the method divides W_ij by features."""
+        only = self.cold_policy == "popularity" and self._no_events_B(domain, query)[0]
+        if domain not in self._feature_rows or only:
+            return {}
+        rows = self._feature_rows[domain]
+        weight_J, value_J = np.zeros((2, len(rows.diagonal_J)), np.float32)
+        values = self._values(query)
+        for name, item_I in rows.items.items():
+            every_I = np.arange(len(item_I), dtype=np.int32)
+            weight_J[item_I] = self.matrices[name][domain].column(every_I, item)
+            np.add.at(value_J, item_I[values[name].columns], values[name].weights)
+        column = int(rows.items[domain][item])
+        scale_J, term_V = self._linear.feature_terms(rows, domain, column, weight_J)
+        part_V = term_V * (rows.feature_JV.T @ (value_J * scale_J))
+        own_N = rows.feature_JV[[column]].indices
+        return dict(zip(own_N.tolist(), part_V[own_N].tolist(), strict=True))
+
+    def grown(self, data: MultiDomain) -> ItemItemModel:
+        """As in :class:`Fitted`: a new item has the column of a fit with it, of EASE in the local form; its
+        events say nothing of items that were there before the next fit."""
+        growth = {
+            name: Growth(items.index(self.history.items[name].ids), len(items))
+            for name, items in data.items.items()
+        }
+        new_N = {name: np.flatnonzero(data.new_items(name)) for name in data.domain_names}
+        columns = self._linear.new_columns(data, self.values, new_N)
+        matrices = {
+            source: {
+                target: matrix.grown(growth[source], growth[target], new_N[target], columns[source][target])
+                for target, matrix in targets.items()
+            }
+            for source, targets in self.matrices.items()
+        }
+        return replace(self, history=data, matrices=matrices)
+
+    @cached_property
+    def _feature_rows(self) -> dict[str, FeatureRows]:
+        """Domain -> the features below its table; empty where none were used."""
+        return self._linear.feature_rows(self.history)
+
+    @property
+    def _linear(self) -> LinearMethod:
+        return cast("LinearMethod", self.method)  # what makes models of this kind

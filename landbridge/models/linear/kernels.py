@@ -86,6 +86,39 @@ def nearest(begin, end, by_user, by_item, source_J, target_J, bonus_J, settings,
                 similar_J[other] = 0
 
 
+@over_rows
+@njit(nogil=True, cache=True)
+def followed(begin, end, item_N, place_N, by_item, weight_L, factor_J, item_I, chunk_C, out):
+    """The items that each target item of ``item_I`` follows most, Eqs. (1) and (2) of ``sequential_rules``.
+
+    ``item_N``: the items of all sequences, one after the other; ``place_N``: the events before each in its
+    sequence. ``by_item``: offsets (J + 1,) and the events of every item. ``weight_L``: by the distance.
+    ``factor_J``: b_ij n_i^-a for these targets; ``out`` as above.
+    """
+    item_IN, value_IN, count_I = out
+    n_items, window = len(factor_J), len(weight_L)
+    for chunk in range(begin, end):
+        weight_J, touched_J = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
+        strength_N = np.empty(item_IN.shape[1], np.float32)
+        for i in range(chunk_C[chunk], chunk_C[chunk + 1]):
+            item, touched = item_I[i], 0
+            for at in range(by_item[0][item], by_item[0][item + 1]):
+                event = by_item[1][at]
+                for step in range(min(place_N[event], window)):
+                    other = item_N[event - 1 - step]
+                    if weight_J[other] == 0:
+                        touched_J[touched] = other
+                        touched += 1
+                    weight_J[other] += weight_L[step]
+            for other in touched_J[:touched]:
+                weight_J[other] *= factor_J[other]
+            count_I[i] = _largest(weight_J, touched_J[:touched], item, strength_N, item_IN[i])
+            for a in range(count_I[i]):
+                value_IN[i, a] = weight_J[item_IN[i, a]]
+            for other in touched_J[:touched]:
+                weight_J[other] = 0
+
+
 @njit(nogil=True, cache=True)
 def _co_occurrences(by_user, by_item, item, common_J, touched_J):
     """G_{·item} into ``common_J``, which must be zero; returns how many items ``touched_J`` then lists."""

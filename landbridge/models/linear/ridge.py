@@ -198,9 +198,13 @@ def balanced(table: UserItemTable, item_I: Int32) -> npt.NDArray[np.int64]:
         events_N = np.append(lengths_U[part.columns], 0)
         work_J[block] = np.add.reduceat(events_N, part.offsets[:-1])
     work_I = np.where(table.columns.lengths > 0, work_J, 0)[item_I] + 1000.0  # and a system of equations
-    ends_I = np.cumsum(work_I)
-    bounds = np.searchsorted(ends_I, np.linspace(0, work_I.sum(), CHUNKS + 1)[1:-1])
-    return np.unique(np.concatenate(([0], bounds, [len(item_I)]))).astype(np.int64)
+    return chunks(work_I)
+
+
+def chunks(work_I: Float64) -> npt.NDArray[np.int64]:
+    """Bounds of chunks of items with about equal work."""
+    bounds = np.searchsorted(np.cumsum(work_I), np.linspace(0, work_I.sum(), CHUNKS + 1)[1:-1])
+    return np.unique(np.concatenate(([0], bounds, [len(work_I)]))).astype(np.int64)
 
 
 def _scaled(root_J: Float64, part: Ragged, block: slice) -> Float32:

@@ -44,6 +44,7 @@ SMALL: dict[str, Record] = {
     "recsysdan": {"factors": 4, "epochs": 1},
     "unicdr": {"factors": 4, "epochs": 1},
     "sasrec": {"encoder.factors": 4, "encoder.hidden": 8, "epochs": 1},
+    "seqrules": {"neighbours": 1000},
 }
 
 
@@ -95,6 +96,20 @@ def test_additions_of_co_occurrences_by_counting() -> None:
     assert _work(method.with_settings({"sharing": "separate"}), counts).scatter == sum(
         int((events.user_counts**2).sum()) for events in data.domains.values()
     )
+
+
+@pytest.mark.parametrize("sharing", ["cross", "separate"])
+def test_additions_of_sequential_rules_by_counting(sharing: str) -> None:
+    data = timed(uneven())
+    method = registry.method("seqrules").from_settings({"sharing": sharing, "window": 3})
+    worlds = [data] if sharing == "cross" else [data.select([name]) for name in data.domain_names]
+    additions = sum(
+        min(place, 3)
+        for world in worlds
+        for length in sequences.user_histories(world).lengths
+        for place in range(length)
+    )
+    assert _work(method, Counts.of(data)).scatter == additions
 
 
 def test_touched_items_of_independent_events() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import schema
-from landbridge.data.dataset import MultiDomain
 from landbridge.models import registry
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
@@ -21,15 +19,11 @@ from landbridge.models.linear.method import LinearMethod
 from landbridge.models.popularity import Popularity
 from landbridge.models.search_space import Choice, Real, Whole
 from landbridge.selection.search_space import distributions, points, read_space, starts, validate_space
-from landbridge.testing.worlds import of_tables, uneven
+from landbridge.testing.worlds import of_tables, uneven, untimed
 
 from .hills import Hill
 
 IALS, CDIMF = registry.method("ials"), registry.method("cdimf")
-
-
-def untimed(data: MultiDomain) -> MultiDomain:
-    return of_tables({name: replace(events, time=None) for name, events in data.domains.items()})
 
 
 def table(text: str) -> dict[str, Any]:
