@@ -140,6 +140,15 @@ def measured(method: Method, split: Split) -> dict[str, Any]:
     return kept(NAME, _key(method, split), made)
 
 
+READING = {
+    "food-kitchen": "What pays is one sequence for both catalogues: without it (`own history alone`) NDCG@10 "
+    "is 14 % lower among all items and 10 % among the drawn ones. No part that knows of domains adds to that: "
+    "embeddings and a loss within the domain are level among all items, and an attention penalty, a second "
+    "reading and adapters are lower in both. The variant adopted earlier for drawn items is no better than "
+    "the base."
+}
+
+
 def _page() -> None:
     tables, rows = [], {_identity(row): row for row in kept_rows(NAME)}
     for name, split_of in STUDIES.items():
@@ -147,7 +156,7 @@ def _page() -> None:
         keys = {label: _identity(_key(BASE.with_settings(own), split)) for label, own in PARTS.items()}
         found = [{"part": label} | _row(rows[key]) for label, key in keys.items() if key in rows]
         if found:
-            tables += [f"## {name}", markdown(found)]
+            tables += [f"## {name}", *([READING[name]] if name in READING else []), markdown(found)]
     text = (
         f"Validation, seed {SEED}, mean over domains: NDCG@10 among all items of the domain, and on "
         f"Food–Kitchen HR@10 and NDCG@10 among {NEGATIVES} drawn ones, each after the number of epochs that "
