@@ -164,7 +164,8 @@ class SequentialRules(Method):
         factor_J = np.full(sequences.n_items, self.cross_weight, np.float64)
         factor_J[own] = 1
         factor_J *= np.maximum(sequences.count_J, 1.0) ** -self.source_exponent
-        weight_L = np.arange(1, self.window + 1, dtype=np.float64) ** -self.distance_exponent
+        longest = min(self.window, int(sequences.place_N.max(initial=0)))
+        weight_L = np.arange(1, longest + 1, dtype=np.float64) ** -self.distance_exponent
         out = ridge.neighbour_lists(len(item_I), min(self.neighbours, sequences.n_items))
         chunk_C = ridge.chunks(1.0 + sequences.count_J[own] * self.window)
         kernels.followed(
