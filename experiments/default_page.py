@@ -46,9 +46,9 @@ def main() -> None:
     page(NAME, "The default beside its candidates", parts)
 
 
-def with_metric(rows: pl.DataFrame) -> pl.DataFrame:
+def with_metric(rows: pl.DataFrame, metric: str = METRIC) -> pl.DataFrame:
     """Rows of pairs with the metric of each as ``value``."""
-    value = Metric.parse(METRIC).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
+    value = Metric.parse(metric).per_pair(rows["above"].to_numpy(), rows["ties"].to_numpy())
     return rows.with_columns(value=pl.Series(value))
 
 
