@@ -42,7 +42,7 @@ from experiments.sequence_parts import (
     measured,
     protocol,
 )
-from landbridge.core.files import read_json, write_json
+from landbridge.core.files import atomic_write, read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.significance import compare_over_domains
@@ -102,9 +102,7 @@ def _test(
     digests: Mapping[str, str],
 ) -> None:
     """Fit and rank what is not yet kept of the seed."""
-    kept = _kept(digests)[WAYS[0]]
-    missing = {*digests} - {*kept.filter(pl.col("seed") == seed)["model"]} if len(kept) else {*digests}
-    history = split.test.history
+    history, missing = split.test.history, _missing(digests, seed)
     needed = missing.union(*(mixture.members for label, mixture in blends.items() if label in missing))
     fitted: dict[str, Fitted] = {
         label: method.fit(history, FitOptions(seed)) for label, method in methods.items() if label in needed
@@ -115,15 +113,23 @@ def _test(
     for way, pairs in zip(WAYS, (split.test, everything_ranked(split.test)), strict=True):
         for label in sorted(missing):
             found = evaluate(fitted[label], pairs).rows
-            found.with_columns(model=pl.lit(label), seed=pl.lit(seed, pl.Int32)).write_parquet(
-                _folder() / f"{way}-{seed}-{digest([label, digests[label]])}.parquet"
-            )
+            found = found.with_columns(model=pl.lit(label), seed=pl.lit(seed, pl.Int32))
+            with atomic_write(_part(way, label, digests[label], seed)) as temporary:
+                found.write_parquet(temporary)
 
 
-def _folder() -> Path:
+def _missing(digests: Mapping[str, str], seed: int) -> set[str]:
+    """The models that are not ranked in every way with the seed."""
+    seeds = pl.col("seed") == seed
+    there = [{*found.filter(seeds)["model"]} for found in _kept(digests).values() if len(found)]
+    return {*digests} - (set.intersection(*there) if len(there) == len(WAYS) else set())
+
+
+def _part(way: str, label: str, known: str, seed: int) -> Path:
+    """The ranks by one model with one seed."""
     folder = CELLS / NAME
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder / f"{way}-{seed}-{digest([label, known])}.parquet"
 
 
 def _kept(digests: Mapping[str, str]) -> dict[str, pl.DataFrame]:
@@ -133,9 +139,7 @@ def _kept(digests: Mapping[str, str]) -> dict[str, pl.DataFrame]:
 
 def _rows_of(way: str, digests: Mapping[str, str]) -> pl.DataFrame:
     files = {
-        (label, seed): _folder() / f"{way}-{seed}-{digest([label, known])}.parquet"
-        for label, known in digests.items()
-        for seed in SEEDS
+        (label, seed): _part(way, label, known, seed) for label, known in digests.items() for seed in SEEDS
     }
     here = {key: pl.read_parquet(file) for key, file in files.items() if file.exists()}
     before = rows.facts_of(NAME, way).get("digests", {})
@@ -146,7 +150,8 @@ def _rows_of(way: str, digests: Mapping[str, str]) -> pl.DataFrame:
             if label in same:
                 here.setdefault((str(label), int(str(seed))), part)
     columns = [*rows.PAIR, "above", "ties", "model", "seed"]
-    return pl.concat([part.select(columns) for part in here.values()]) if here else pl.DataFrame()
+    ranks = {"above": pl.Int64, "ties": pl.Int64}
+    return pl.concat([part.select(columns).cast(ranks) for part in here.values()]) if here else pl.DataFrame()
 
 
 def _publish(methods: Mapping[str, Method], digests: Mapping[str, str]) -> None:
