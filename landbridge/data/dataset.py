@@ -221,11 +221,18 @@ class MultiDomain:
 
     def joined(self) -> tuple[Interactions, dict[str, slice]]:
         """All domains as one table over the concatenated item catalogues, and each domain's item slice."""
+        slices = self.item_slices
+        size = sum(events.n_items for events in self.domains.values())
+        return merged(self.domains, lambda block: _side_by_side(block.tables, slices, size)), slices
+
+    @property
+    def item_slices(self) -> dict[str, slice]:
+        """Each domain's items in the concatenated catalogues, as :meth:`joined` numbers them."""
         slices, start = {}, 0
         for name, events in self.domains.items():
             slices[name] = slice(start, start + events.n_items)
             start += events.n_items
-        return merged(self.domains, lambda block: _side_by_side(block.tables, slices, start)), slices
+        return slices
 
     def by_product(self) -> tuple[Interactions, dict[str, Int32]]:
         """All domains as one table over the products, and the product of each domain's items, (I,).

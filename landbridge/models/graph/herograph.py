@@ -206,7 +206,7 @@ class HeroNetwork:
     @cached_property
     def _first_item(self) -> dict[str, int]:
         """The node of each domain's first item."""
-        return {name: self.data.n_users + here.start for name, here in self.data.joined()[1].items()}
+        return {name: self.data.n_users + here.start for name, here in self.data.item_slices.items()}
 
     @cached_property
     def _graph(self) -> tuple[Tensor, Tensor]:

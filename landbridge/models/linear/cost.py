@@ -39,7 +39,7 @@ from statistics import NormalDist
 import numpy as np
 
 from landbridge.core.types import Float64
-from landbridge.data.counts import RowLengths, TableCounts
+from landbridge.data.counts import Counts, RowLengths, TableCounts
 from landbridge.models.cost import FLOAT32, FLOAT64, INT32, Work
 
 QUANTILES = 8  # of P_j
@@ -60,6 +60,13 @@ class Neighbours:
     def total(self, of_KQ: Float64) -> float:
         """Σ over the items."""
         return float(of_KQ.mean(axis=1) @ self.rows.rows_K)
+
+
+def tables(counts: Counts, *, separate: bool) -> list[tuple[TableCounts, list[RowLengths]]]:
+    """A table per domain or one of all, each with the items of its target domains."""
+    if separate:
+        return [(table, [table.items]) for table in counts.domains.values()]
+    return [(counts.joined, [table.items for table in counts.domains.values()])]
 
 
 def row_of_event(rows: RowLengths) -> float:

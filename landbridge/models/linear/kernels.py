@@ -79,11 +79,7 @@ def nearest(begin, end, by_user, by_item, source_J, target_J, bonus_J, settings,
             for other in touched_J[:touched]:
                 ratio = similar_J[other] / (source_J[other] * target_J[item] + shrinkage)
                 similar_J[other] = bonus_J[other] * ratio**power
-            count_I[i] = _largest(similar_J, touched_J[:touched], item, strength_N, item_IN[i])
-            for a in range(count_I[i]):
-                value_IN[i, a] = similar_J[item_IN[i, a]]
-            for other in touched_J[:touched]:
-                similar_J[other] = 0
+            count_I[i] = _listed(similar_J, touched_J[:touched], item, strength_N, item_IN[i], value_IN[i])
 
 
 @over_rows
@@ -112,11 +108,7 @@ def followed(begin, end, item_N, place_N, by_item, weight_L, factor_J, item_I, c
                     weight_J[other] += weight_L[step]
             for other in touched_J[:touched]:
                 weight_J[other] *= factor_J[other]
-            count_I[i] = _largest(weight_J, touched_J[:touched], item, strength_N, item_IN[i])
-            for a in range(count_I[i]):
-                value_IN[i, a] = weight_J[item_IN[i, a]]
-            for other in touched_J[:touched]:
-                weight_J[other] = 0
+            count_I[i] = _listed(weight_J, touched_J[:touched], item, strength_N, item_IN[i], value_IN[i])
 
 
 @njit(nogil=True, cache=True)
@@ -143,6 +135,17 @@ def _strongest(common_J, touched_T, relative_J, item, strength_N, chosen_N):
         if other != item and strength > 0:
             n = _offer(strength, other, strength_N, chosen_N, n)
     chosen_N[:n].sort()
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _listed(value_J, touched_T, item, strength_N, chosen_N, value_N):
+    """The N items of the largest value and their values; returns their number, and clears ``value_J``."""
+    n = _largest(value_J, touched_T, item, strength_N, chosen_N)
+    for a in range(n):
+        value_N[a] = value_J[chosen_N[a]]
+    for other in touched_T:
+        value_J[other] = 0
     return n
 
 

@@ -122,9 +122,7 @@ class LinearMethod(Method):
 
     def costed_tables(self, counts: Counts) -> list[tuple[TableCounts, list[RowLengths]]]:
         """The tables of the sharing, each with the items of its target domains."""
-        if self.sharing == "separate":
-            return [(table, [table.items]) for table in counts.domains.values()]
-        return [(counts.joined, [table.items for table in counts.domains.values()])]
+        return linear_cost.tables(counts, separate=self.sharing == "separate")
 
     def division(self, counts: Counts, model: float) -> Division:
         """Blocks of target items: every node has the tables, and sends its columns, of ``model`` bytes in

@@ -30,7 +30,7 @@ import numpy as np
 from landbridge.core.settings import setting
 from landbridge.core.threads import all_threads
 from landbridge.core.types import Float64, Int32, Ragged
-from landbridge.data.counts import Counts, RowLengths, TableCounts
+from landbridge.data.counts import Counts
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.sequences import user_histories
 from landbridge.models.base import Method
@@ -112,7 +112,7 @@ class SequentialRules(Method):
         """An addition for every pair of Eq. (1), the lists of the largest, and the sequences with their
         places and index."""
         work, peak, model = Work(), 0.0, 0.0
-        for table, targets in self._costed_tables(counts):
+        for table, targets in linear_cost.tables(counts, separate=self.single_domain):
             added, most = table.users.total(self._pairs_K), min(self.neighbours, table.n_items)
             each = added / max(table.events, 1.0)
             found = [linear_cost.neighbours(table, items, most, each) for items in targets]
@@ -123,12 +123,6 @@ class SequentialRules(Method):
             lists = max(linear_cost.list_bytes(own, most) for own in found)
             peak = max(peak, 2 * (INT32 + FLOAT64) * table.events + lists)
         return Cost(work, Work(), 0, peak + model, model)
-
-    def _costed_tables(self, counts: Counts) -> list[tuple[TableCounts, list[RowLengths]]]:
-        """The tables of the sequences, each with the items of its target domains."""
-        if self.single_domain:
-            return [(table, [table.items]) for table in counts.domains.values()]
-        return [(counts.joined, [table.items for table in counts.domains.values()])]
 
     def _pairs_K(self, n_K: Float64) -> Float64:
         """Pairs of events at most L apart in a sequence of n."""
@@ -145,8 +139,8 @@ class SequentialRules(Method):
         with all_threads(options.threads), options.progress.task(f"fit {self.name}", len(groups)) as task:
             for number, group in enumerate(groups, start=1):
                 some = train.select(group)
-                table, slices = some.joined()
-                sequences = _Sequences.of(user_histories(some), table.n_items)
+                slices = some.item_slices
+                sequences = _Sequences.of(user_histories(some), slices[group[-1]].stop)
                 for target, own in slices.items():
                     whole = self._rules(sequences, own)
                     for source, items in slices.items():

@@ -176,7 +176,7 @@ class SequenceModel(QueryVectorsMixin):
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
-        return self.history.joined()[1]
+        return self.history.item_slices
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:

@@ -89,7 +89,7 @@ class TargetWeights:
 
     def __init__(self, train: MultiDomain, where: torch.device | str) -> None:
         self.names = train.domain_names
-        self.ranges = _ranges(train.joined()[1])
+        self.ranges = _ranges(train.item_slices)
         self.domain_I = domains_of_items(train).to(where)
         none_D = torch.zeros(len(self.names), dtype=torch.float64, device=where)
         self.buffers: dict[str, Tensor] = {"loss_total": none_D, "loss_count": none_D.clone()}

@@ -51,7 +51,7 @@ def _fill(tensor: Tensor, old: Float32, place_R: Int64) -> None:
 
 def _item_places(previous: SequenceModel, train: MultiDomain) -> Int64:
     """The row of each item of the joined catalogue in the previous model, -1 for a new one, (I,)."""
-    slices, parts = previous.history.joined()[1], []
+    slices, parts = previous.history.item_slices, []
     for name, items in train.items.items():
         place_I = np.full(len(items), -1, np.int64)
         if name in slices:

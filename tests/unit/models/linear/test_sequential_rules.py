@@ -130,10 +130,9 @@ def test_the_order_across_domains_counts() -> None:
     """Of two events in different domains the later one says more."""
     fitted = SequentialRules(rank_exponent=2.0).fit(chain(), ONE)
     events = {"a": Ragged.from_rows([[2]]), "b": Ragged.from_rows([[7]])}
-    for times, best in (({"a": [1], "b": [2]}, {"a": 8}), ({"a": [2], "b": [1]}, {"b": 3})):
+    for times, domain, item in (({"a": [1], "b": [2]}, "a", 8), ({"a": [2], "b": [1]}, "b", 3)):
         query = Queries(np.array([-1], np.int32), events, {n: np.array(t) for n, t in times.items()})
         top = {name: float(fitted.score(name, query)[0].max()) for name in "ab"}
-        (domain, item) = next(iter(best.items()))
         assert max(top, key=lambda name: top[name]) == domain
         assert int(fitted.score(domain, query)[0].argmax()) == item
 
