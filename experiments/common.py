@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.evaluation.evaluate import Evaluation, evaluate, over_seeds, recommended_share
 from landbridge.models.base import Method
+from landbridge.models.mixture import Mixture
+from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
@@ -139,6 +141,24 @@ def chosen(
             best, top = method, figure
     assert best is not None
     return best, pl.DataFrame(trials)
+
+
+def kept_blend(
+    path: Path,
+    methods: Mapping[str, Method],
+    fitted: Callable[[], Mapping[str, Any]],
+    valid: Holdout,
+    simple: Sequence[str],
+    seed: int,
+) -> Mixture:
+    """The guard's blend of the methods by NDCG@10 on validation, decided once and kept in ``path``.
+
+    ``fitted``: their models on what ``valid`` knows; ``simple``: those that use one domain at a time.
+    """
+    if not path.exists():
+        decisions = decide(fitted(), valid, FitOptions(seed), "ndcg@10", simple)
+        write_json(path, asdict(mixture_of(methods, decisions)))
+    return Mixture.from_settings(read_json(path))
 
 
 def refitted(

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from experiments import rows
-from experiments.common import CELLS, PAGES, digest, markdown, page, settings_text
+from experiments.common import CELLS, PAGES, digest, kept_blend, markdown, page, settings_text
 from experiments.default import chosen
 from experiments.default_page import (
     AUTO,
@@ -42,7 +41,7 @@ from experiments.sequence_parts import (
     measured,
     protocol,
 )
-from landbridge.core.files import atomic_write, read_json, write_json
+from landbridge.core.files import atomic_write
 from landbridge.data.splitting.holdout import Split
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.significance import compare_over_domains
@@ -51,7 +50,6 @@ from landbridge.models.mixture import BlendModel, Mixture
 from landbridge.models.sequential.dwl import DWL
 from landbridge.models.sequential.sasrec import IN_AUTO
 from landbridge.selection.auto import simple_members
-from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 
 STUDY = "food-kitchen"  # of experiments.default, whose split this is
@@ -85,13 +83,12 @@ def _with_epochs(method: Method, split: Split) -> Method:
 
 def _blend(methods: Mapping[str, Method], split: Split) -> Mixture:
     """The blend with the variant, decided on validation; kept once decided."""
+
+    def fitted() -> dict[str, Fitted]:
+        return {label: method.fit(split.train, FitOptions(SEEDS[0])) for label, method in methods.items()}
+
     path = PAGES / "choices" / "next.json"
-    if not path.exists():
-        options = FitOptions(SEEDS[0])
-        fitted = {label: method.fit(split.train, options) for label, method in methods.items()}
-        decisions = decide(fitted, split.valid, options, METRICS[-1], simple_members(methods))
-        write_json(path, asdict(mixture_of(methods, decisions)))
-    return Mixture.from_settings(read_json(path))
+    return kept_blend(path, methods, fitted, split.valid, simple_members(methods), SEEDS[0])
 
 
 def _test(

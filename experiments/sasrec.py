@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sequence_ours import ratings
-from experiments.common import CELLS, cell, chosen, grid, markdown, page, settings_text
+from experiments.common import CELLS, cell, chosen, grid, kept_blend, markdown, page, settings_text
 from landbridge.core.files import read_json, write_json
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
@@ -36,7 +36,6 @@ from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.selection.auto import simple_members
-from landbridge.selection.guard import decide, mixture_of
 from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
 
@@ -176,16 +175,15 @@ def _fitted_anew(split: Split) -> None:
 
 def _mixture(name: str, split: Split) -> Mixture:
     """The blend of the variant and the simple models, decided on validation once."""
+    simple = _simple(split)
+    methods = {OWN: VARIANTS[name], **simple}
+
+    def fitted() -> dict[str, Fitted]:
+        others = {label: each.fit(split.train, FitOptions(SEED)) for label, each in simple.items()}
+        return {OWN: load(_folder(name) / "model"), **others}
+
     path = _folder(name) / "mixture.json"
-    if not path.exists():
-        methods = {OWN: VARIANTS[name], **_simple(split)}
-        members: dict[str, Fitted] = {
-            label: each.fit(split.train, FitOptions(SEED)) for label, each in methods.items() if label != OWN
-        }
-        members[OWN] = load(_folder(name) / "model")
-        decisions = decide(members, split.valid, FitOptions(SEED), METRICS[-1], simple_members(methods))
-        write_json(path, asdict(mixture_of(methods, decisions)))
-    return Mixture.from_settings(read_json(path))
+    return kept_blend(path, methods, fitted, split.valid, simple_members(methods), SEED)
 
 
 def _folder(name: str) -> Path:

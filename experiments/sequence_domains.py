@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from experiments import rows
-from experiments.common import CELLS, chosen, grid, markdown, page, root, settings_text
+from experiments.common import CELLS, chosen, grid, kept_blend, markdown, page, root, settings_text
 from experiments.default_page import (
     difference_of,
     evaluation_of,
@@ -48,7 +49,6 @@ from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
-from landbridge.selection.guard import decide, mixture_of
 from landbridge.training.options import FitOptions
 
 NAME = "sequence-domains"
@@ -160,13 +160,10 @@ def _fitted(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
 
 def _guard(name: str, split: Split) -> Mixture:
     """The guard's blend, decided once on validation."""
+    methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
+    fitted = partial(_fitted, split, split.valid, SEED)
     path = _folder(name) / "mixture.json"
-    if not path.exists():
-        members = _fitted(split, split.valid, SEED)
-        decisions = decide(members, split.valid, FitOptions(SEED), METRICS[-1], (POPULARITY, APART))
-        methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
-        write_json(path, asdict(mixture_of(methods, decisions)))
-    return Mixture.from_settings(read_json(path))
+    return kept_blend(path, methods, fitted, split.valid, (POPULARITY, APART), SEED)
 
 
 def _tested(name: str, split: Split, seed: int) -> None:
