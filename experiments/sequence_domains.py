@@ -34,7 +34,7 @@ from experiments.default_page import (
 )
 from experiments.one_list import Raw
 from experiments.sequence_parts import BASE, METRICS, PARTS, SEED, measured
-from landbridge.core.files import read_json, write_json
+from landbridge.core.files import atomic_write, read_json, write_json
 from landbridge.core.types import Bool, Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
@@ -47,6 +47,7 @@ from landbridge.evaluation.significance import compare_over_domains
 from landbridge.models.base import Fitted, Method
 from landbridge.models.linear.ease import EASE
 from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.linear.sequential_rules import SequentialRules
 from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.training.options import FitOptions
@@ -54,9 +55,9 @@ from landbridge.training.options import FitOptions
 NAME = "sequence-domains"
 SEEDS = (15, 16, 17, 18, 19)
 APART, UNCROSSED, WHOLE, GUARDED = "one per domain", "nothing crosses", "one for all", "guarded"
-KNN = "item-kNN"
+KNN, RULES = "item-kNN", "sequential rules"
 METHODS = {WHOLE: BASE, UNCROSSED: BASE.with_settings(PARTS["own history alone"])}
-COMPARED = ((WHOLE, APART), (WHOLE, UNCROSSED), (GUARDED, APART), (GUARDED, KNN))
+COMPARED = ((WHOLE, APART), (WHOLE, UNCROSSED), (GUARDED, APART), (GUARDED, KNN), (GUARDED, RULES))
 KUAIRAND_USERS, KUAIRAND_EVENTS = 5, 500  # least users of a video, and least events of a tab
 
 
@@ -146,7 +147,10 @@ def _simple(split: Split) -> dict[str, Method]:
     """What needs no network, tuned on validation."""
     knn = grid(ItemKNN(), sharing=("separate", "joined"), shrinkage=(0.0, 50.0, 500.0))
     ease = grid(EASE(sharing="separate", neighbours=200), reg=(10.0, 30.0, 100.0, 300.0))
-    return {KNN: chosen(knn, split, seed=SEED)[0], "EASE": chosen(ease, split, seed=SEED)[0]}
+    own = {"sharing": ("separate", "cross"), "window": (10, 30), "source_exponent": (0.3, 0.7)}
+    rules = grid(SequentialRules(), **own)
+    grids: dict[str, list[Any]] = {KNN: knn, "EASE": ease, RULES: rules}
+    return {label: chosen(methods, split, seed=SEED)[0] for label, methods in grids.items()}
 
 
 def _fitted(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
@@ -167,22 +171,27 @@ def _guard(name: str, split: Split) -> Mixture:
 
 
 def _tested(name: str, split: Split, seed: int) -> None:
-    """The ranks of all models with a seed on test."""
-    path = _folder(name) / f"{seed}.parquet"
-    if path.exists():
-        return
-    mixture, holdout = _guard(name, split), split.test
-    models = _fitted(split, holdout, seed)
-    models[GUARDED] = BlendModel(holdout.history, mixture, (), {m: models[m] for m in mixture.members})
-    simple = _simple(split)
-    models |= {label: method.fit(holdout.history, FitOptions(seed)) for label, method in simple.items()}
-    evaluated = [
-        evaluate(model, holdout).rows.with_columns(model=pl.lit(label), seed=pl.lit(seed))
-        for label, model in models.items()
-    ]
-    facts = {label: settings_text(method) for label, method in simple.items()}
-    write_json(_folder(name) / "settings.json", facts)
-    pl.concat(evaluated).write_parquet(path)
+    """The ranks of all models with a seed on test; the simple models have none."""
+    simple, networks = _folder(name) / "simple.parquet", _folder(name) / f"{seed}.parquet"
+    if not simple.exists():
+        methods = _simple(split)
+        facts = {label: settings_text(method) for label, method in methods.items()}
+        write_json(_folder(name) / "settings.json", facts)
+        fitted = {label: method.fit(split.test.history) for label, method in methods.items()}
+        _ranked(fitted, split.test, simple)
+    if not networks.exists():
+        mixture, models = _guard(name, split), _fitted(split, split.test, seed)
+        blended = {label: models[label] for label in mixture.members}
+        models[GUARDED] = BlendModel(split.test.history, mixture, (), blended)
+        _ranked(models, split.test, networks)
+
+
+def _ranked(models: Mapping[str, Any], holdout: Holdout, path: Path) -> None:
+    """The ranks of the models, kept in a file."""
+    ranks = {label: evaluate(model, holdout).rows for label, model in models.items()}
+    found = pl.concat([each.with_columns(model=pl.lit(label)) for label, each in ranks.items()])
+    with atomic_write(path) as temporary:
+        found.write_parquet(temporary)
 
 
 def _folder(name: str) -> Path:
@@ -192,8 +201,13 @@ def _folder(name: str) -> Path:
 
 
 def _publish(name: str) -> None:
-    files = [_folder(name) / f"{seed}.parquet" for seed in SEEDS]
-    done = [pl.read_parquet(file) for file in files if file.exists()]
+    simple = pl.read_parquet(_folder(name) / "simple.parquet")
+    done = []
+    for seed in SEEDS:
+        file = _folder(name) / f"{seed}.parquet"
+        if file.exists():
+            both = pl.concat([pl.read_parquet(file), simple])
+            done.append(both.with_columns(seed=pl.lit(seed, pl.Int32)))
     facts = {
         "name": name,
         "place": list(STUDIES).index(name),
