@@ -54,10 +54,6 @@ VARIANTS: Mapping[str, Method] = {
     }.items()
 }
 EVERY, PATIENCE = 2, 4
-EARLIER = (
-    "An earlier run of the variant with 64 factors, in bfloat16 on another machine, had an NDCG@10 of .1679 "
-    "[.1610, .1754] on test; its validation was not kept."
-)
 ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.1, 0.3)}
 RECENT = {"rank_exponent": (0.0, 0.5, 1.0, 1.5)}  # how much of a user's latest events counts more
 EASES = RECENT | {"reg": (100.0, 300.0, 1000.0, 3000.0)}
@@ -134,7 +130,7 @@ def _publish(split: Split) -> None:
             "are fitted anew with it, settings from validation, and so is SASRec where the table says "
             f"`anew`. The variant of SASRec that is best on validation is tested. `{BLEND}`: of that and the "
             "simple models, with weights chosen on validation by activity, as `auto` does; `anew` with "
-            f"SASRec fitted anew. {EARLIER} Settings: {settings}.",
+            f"SASRec fitted anew. Settings: {settings}.",
             markdown([_row(name, each) for name, each in evaluated.items()] + _published()),
             "The variants. `s`: processor time of an epoch, the median.",
             markdown([_fit_row(name, each) for name, each in reported.items()]),

@@ -6,8 +6,8 @@ A half step with R rows of n_r events against C fixed columns and F factors need
 
 and per row, by Eqs. (3) and (4) of the solver, a Gramian of the shorter side, its factorisation and gathers:
 
-    n < F/2:  n (n + 4) F of the Gramian, n³/3, n² numbers of the system, 3 n F gathered               (2)
-    n ≥ F/2:  n F (F + 4),               F³/3, F²,                       2 n F                         (3)
+    n < F:  n (n + 4) F of the Gramian, n³/3, n² numbers of the system, 3 n F gathered                 (2)
+    n ≥ F:  n F (F + 4),               F³/3, F²,                       2 n F                           (3)
 
 (n + 4 since a tile of four rows is computed whole on the diagonal), one row of the table found per event, and
 ``ROOT`` F numbers for D^(-½) and the result. By conjugate gradients a row costs a right-hand side and a
@@ -45,7 +45,7 @@ def rows_work(rows: RowLengths, factors: int, solver: Solver = EXACT) -> Work:
     """Eqs. (2) to (4) for all rows."""
     length_K, rows_K = rows.length_K, rows.rows_K
     iterated_K = length_K >= (np.inf if solver.steps_from is None else solver.steps_from)
-    long_K = (length_K >= max(factors // 2, 1)) & ~iterated_K
+    long_K = (length_K >= factors) & ~iterated_K
     short_K = ~long_K & ~iterated_K
 
     def total(each_K: Float64, of_K: Bool) -> float:

@@ -14,11 +14,13 @@ import numpy as np
 from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.prefetch_kernels import prefetch_row
 from landbridge.core.threads import over_rows
 
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
 BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
+AHEAD = 8  # events whose embeddings are asked from memory early
 STRIDE = BLOCK + 16  # no power of two: columns of the transposed block must not share a cache set
 
 
@@ -56,6 +58,9 @@ def solve_rows(
         for row in range(bounds_C[chunk], bounds_C[chunk + 1]):
             columns_N = columns[offsets[row] : offsets[row + 1]]
             weight_N = weight[offsets[row] : offsets[row + 1]] if len(weight) else weight
+            if row + 1 < bounds_C[chunk + 1]:
+                for place in range(offsets[row + 1], min(offsets[row + 1] + AHEAD, offsets[row + 2])):
+                    prefetch_row(rotated_IF, columns[place])
             n, x_F = len(columns_N), out_RF[row]
             pulled = pull_RF.shape[0] > 0
             if n >= steps_from:
@@ -85,6 +90,8 @@ def _solve_short(columns_N, weight_N, rotated_IF, root_F, x_F, scaled_NF, dual_N
     n, n_factors = len(columns_N), rotated_IF.shape[1]
     padded = -(-n // TILE) * TILE if n >= TILE else n
     for i in range(n):
+        if i + AHEAD < n:
+            prefetch_row(rotated_IF, columns_N[i + AHEAD])
         y_F = rotated_IF[columns_N[i]]
         for f in range(n_factors):
             scaled_NF[i, f] = y_F[f] * root_F[f]
@@ -119,6 +126,8 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         for i in range(size):
+            if start + i + AHEAD < n:
+                prefetch_row(rotated_IF, columns_N[start + i + AHEAD])
             # the root on both factors keeps the Gramian symmetric: only its lower triangle is computed
             root_w = np.sqrt(abs(weight_N[start + i])) if len(weight_N) else np.float32(1)
             right_w = np.float32(0) if len(weight_N) and weight_N[start + i] < 0 else root_w
@@ -141,15 +150,8 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
     """
     n_factors = rotated_IF.shape[1]
     right_F, precond_F = np.zeros(n_factors, np.float32), diagonal_F.copy()
-    for i in range(len(columns_N)):
-        w = abs(weight_N[i]) if len(weight_N) else np.float32(1)
-        right_w = np.float32(0) if len(weight_N) and weight_N[i] < 0 else w
-        y_F = rotated_IF[columns_N[i]]
-        for f in range(n_factors):
-            right_F[f] += right_w * y_F[f]
-            precond_F[f] += w * y_F[f] * y_F[f]
     product_F = np.empty(n_factors, np.float32)
-    _multiply(columns_N, weight_N, rotated_IF, diagonal_F, x_F, product_F)
+    _begin(columns_N, weight_N, rotated_IF, diagonal_F, x_F, right_F, precond_F, product_F)
     residual_F, along_F = np.empty(n_factors, np.float32), np.empty(n_factors, np.float32)
     for f in range(n_factors):
         right_F[f] += pull_F[f] if len(pull_F) else np.float32(0)
@@ -179,6 +181,45 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
         for f in range(n_factors):
             along_F[f] = residual_F[f] * precond_F[f] + left / before * along_F[f]
     return left <= goal
+
+
+@njit(fastmath=FAST, nogil=True, cache=True, inline="never")
+def _begin(columns_N, weight_N, rotated_IF, diagonal_F, x_F, right_F, precond_F, product_F):
+    """Adds Y_SᵀW1 and diag(Y_SᵀWY_S), and the product of Eq. (4) with x: all that needs one pass of the rows.
+
+    The rows come from memory here, and from the cache in the passes that follow.
+    """
+    n, n_factors = len(columns_N), rotated_IF.shape[1]
+    for f in range(n_factors):
+        product_F[f] = diagonal_F[f] * x_F[f]
+    for i in range(0, n - 1, 2):
+        if i + AHEAD + 1 < n:
+            prefetch_row(rotated_IF, columns_N[i + AHEAD])
+            prefetch_row(rotated_IF, columns_N[i + AHEAD + 1])
+        a_F, b_F = rotated_IF[columns_N[i]], rotated_IF[columns_N[i + 1]]
+        a = b = np.float32(0)
+        for f in range(n_factors):
+            a += a_F[f] * x_F[f]
+            b += b_F[f] * x_F[f]
+        v = w = right_v = right_w = np.float32(1)
+        if len(weight_N):
+            v, w = abs(weight_N[i]), abs(weight_N[i + 1])
+            right_v = max(weight_N[i], np.float32(0))  # a negative weight is of a target of 0
+            right_w = max(weight_N[i + 1], np.float32(0))
+            a, b = a * v, b * w
+        for f in range(n_factors):
+            right_F[f] += right_v * a_F[f] + right_w * b_F[f]
+            precond_F[f] += v * a_F[f] * a_F[f] + w * b_F[f] * b_F[f]
+            product_F[f] += a * a_F[f] + b * b_F[f]
+    for i in range(n - n % 2, n):
+        a_F = rotated_IF[columns_N[i]]
+        w = abs(weight_N[i]) if len(weight_N) else np.float32(1)
+        right_w = max(weight_N[i], np.float32(0)) if len(weight_N) else np.float32(1)
+        a = _dot(a_F, x_F, n_factors) * w
+        for f in range(n_factors):
+            right_F[f] += right_w * a_F[f]
+            precond_F[f] += w * a_F[f] * a_F[f]
+            product_F[f] += a * a_F[f]
 
 
 @njit(fastmath=FAST, nogil=True, cache=True, inline="never")

@@ -11,7 +11,7 @@ step and all factors rotated by Q, the dense part is the diagonal D = α₀Λ + 
     x = D⁻¹(c + Y_Sᵀ v),   (W⁻¹ + Y_S D⁻¹ Y_Sᵀ) v = 1 - Y_S D⁻¹ c                                     (3)
 
 costs N² F for N events instead of F³ for F factors (Woodbury, with the push-through identity for the
-right-hand side). A row with N ≥ F/2 solves the F × F system
+right-hand side). A row with N ≥ F solves the F × F system
 
     (D + Y_SᵀWY_S) x = c + Y_SᵀW1                                                                    (4)
 
@@ -69,24 +69,23 @@ class Solver:
 
 
 EXACT = Solver()
-AUTO = Solver(steps_from=48)
-USUAL_STEPS = 8  # of a row that starts from its last solution, in units of the exact row's operations
+AUTO = Solver(steps_from=12)  # where both take equally long with 16 to 128 factors
 
 
 def solver_named(name: str, sides: Sequence[RowLengths], n_factors: int) -> Solver:
     """The solver of a setting, for the numbers of events of the rows of both sides.
 
-    "auto" takes conjugate gradients only where they save more than they cost. A row of n events saves about
-    nF (min(n, F) - 4 steps) operations; turning the last solutions into the new basis costs F² for every row
-    of both sides, which tables of many short rows (sport-cloth) never earn back.
+    "auto" takes conjugate gradients only where they save more than they cost. A row of n ≥ s events, with s
+    those from which they are faster, saves about nF (min(n, F) - s) operations; turning the last solutions
+    into the new basis costs F² for every row of both sides, which tables of many short rows (sport-cloth)
+    never earn back.
     """
     if name == "exact":
         return EXACT
-    assert AUTO.steps_from is not None
-    from_, dear = AUTO.steps_from, 4 * USUAL_STEPS
+    from_ = AUTO.steps_from
+    assert from_ is not None
     saved = sum(
-        rows.total(lambda n_K: np.where(n_K >= from_, n_K * (np.minimum(n_K, n_factors) - dear), 0.0))
-        for rows in sides
+        rows.total(lambda n_K: n_K * np.maximum(np.minimum(n_K, n_factors) - from_, 0.0)) for rows in sides
     )
     return AUTO if saved > n_factors * sum(rows.n_rows for rows in sides) else EXACT
 
@@ -201,7 +200,7 @@ def solve(
     n_factors = fixed.rotated_IF.shape[1]
     counts_R = rows.lengths
     # Eq. (3) takes about n²F + n³/3 operations, Eq. (4) nF² + F³/3
-    long_from = max(n_factors // 2, 1)
+    long_from = n_factors
     solver, start_RF = options.solver, options.start_RF
     steps_from = int(counts_R.max(initial=0)) + 1 if solver.steps_from is None else solver.steps_from
     none_RF = np.empty((0, n_factors), np.float32)

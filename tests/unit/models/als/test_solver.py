@@ -116,13 +116,13 @@ def test_steps_that_do_not_converge_fall_back_to_cholesky() -> None:
 
 
 def test_both_direct_forms_agree_at_their_border() -> None:
-    """A row one entry below F/2 uses Eq. (3); an entry of vanishing weight more and it uses Eq. (4)."""
+    """A row of F - 1 entries uses Eq. (3); an entry of vanishing weight more and it uses Eq. (4)."""
     y_IF, ridge = _factors(300, 64), np.ones(1, np.float32)
-    below = _rows((31,), 300, True)
+    below = _rows((63,), 300, True)
     assert below.weight is not None
     other = np.setdiff1d(np.arange(300), below.columns)[:1].astype(np.int32)
     above = Ragged(
-        np.array([0, 32], np.int64),
+        np.array([0, 64], np.int64),
         np.concatenate([below.columns, other]),
         np.concatenate([below.weight, np.float32([1e-9])]),
     )
@@ -220,7 +220,8 @@ def test_no_half_step_raises_the_objective(
     [
         ((9928, 18), (69_804, 3), 192, als.EXACT),  # many short rows: turning them costs more than it saves
         ((6040, 166), (3706, 270), 64, als.AUTO),
-        ((6040, 166), (3706, 270), 16, als.EXACT),  # a small system is solved at once
+        ((6040, 166), (3706, 270), 16, als.AUTO),
+        ((6040, 166), (3706, 270), 8, als.EXACT),  # a small system is solved at once
     ],
 )
 def test_conjugate_gradients_are_taken_where_they_save_work(
