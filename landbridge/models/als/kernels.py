@@ -14,13 +14,12 @@ import numpy as np
 from numba import njit
 
 from landbridge.core.fast_math import FAST
-from landbridge.core.prefetch_kernels import prefetch_row
+from landbridge.core.prefetch_kernels import AHEAD, prefetch_later, prefetch_row
 from landbridge.core.threads import over_rows
 
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
 LAPACK = 24  # from this size on LAPACK's Cholesky beats the plain loop
 BLOCK = 128  # events of a long row gathered at once: a block stays in the cache
-AHEAD = 8  # events whose embeddings are asked from memory early
 STRIDE = BLOCK + 16  # no power of two: columns of the transposed block must not share a cache set
 
 
@@ -90,8 +89,7 @@ def _solve_short(columns_N, weight_N, rotated_IF, root_F, x_F, scaled_NF, dual_N
     n, n_factors = len(columns_N), rotated_IF.shape[1]
     padded = -(-n // TILE) * TILE if n >= TILE else n
     for i in range(n):
-        if i + AHEAD < n:
-            prefetch_row(rotated_IF, columns_N[i + AHEAD])
+        prefetch_later(rotated_IF, columns_N, i)
         y_F = rotated_IF[columns_N[i]]
         for f in range(n_factors):
             scaled_NF[i, f] = y_F[f] * root_F[f]
@@ -126,8 +124,7 @@ def _solve_long(columns_N, weight_N, rotated_IF, root_F, x_F):
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         for i in range(size):
-            if start + i + AHEAD < n:
-                prefetch_row(rotated_IF, columns_N[start + i + AHEAD])
+            prefetch_later(rotated_IF, columns_N, start + i)
             # the root on both factors keeps the Gramian symmetric: only its lower triangle is computed
             root_w = np.sqrt(abs(weight_N[start + i])) if len(weight_N) else np.float32(1)
             right_w = np.float32(0) if len(weight_N) and weight_N[start + i] < 0 else root_w
@@ -193,9 +190,8 @@ def _begin(columns_N, weight_N, rotated_IF, diagonal_F, x_F, right_F, precond_F,
     for f in range(n_factors):
         product_F[f] = diagonal_F[f] * x_F[f]
     for i in range(0, n - 1, 2):
-        if i + AHEAD + 1 < n:
-            prefetch_row(rotated_IF, columns_N[i + AHEAD])
-            prefetch_row(rotated_IF, columns_N[i + AHEAD + 1])
+        prefetch_later(rotated_IF, columns_N, i)
+        prefetch_later(rotated_IF, columns_N, i + 1)
         a_F, b_F = rotated_IF[columns_N[i]], rotated_IF[columns_N[i + 1]]
         a = b = np.float32(0)
         for f in range(n_factors):
