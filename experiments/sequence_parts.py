@@ -3,7 +3,7 @@
 The last event of every user's mixed sequence is the test item and the one before the validation item, which
 is ranked among all items of its domain; on Food–Kitchen also among 999 drawn ones (ABXI's protocol).
 Each variant changes one part of the base; what is adopted for Food–Kitchen is tested by
-:mod:`experiments.next_item`. A killed run continues.
+:mod:`experiments.next_item`. A killed run continues with the epoch it was in.
 
     python -m experiments.sequence_parts                                all data sets and parts
     python -m experiments.sequence_parts --data ciao --parts base ALiBi
@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.common import kept, kept_rows, markdown, page, root
+from experiments.common import CELLS, digest, kept, kept_rows, markdown, page, root
+from landbridge.core.types import Record
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_latest_out, with_candidates
 from landbridge.datasets import catalog
@@ -100,21 +103,31 @@ def means(fitted: Fitted, holdout: Holdout) -> dict[str, dict[str, dict[str, flo
     return {way: {metric: dict(each.means(metric)) for metric in METRICS} for way, each in found.items()}
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Validation:
-    """Validates in every way of ranking, and keeps what it finds."""
+    """Validates in every way of ranking, and keeps what it finds in a file, a line each."""
 
     holdout: Holdout
-    found: list[dict[str, dict[str, dict[str, float]]]] = field(default_factory=list)
+    file: Path
 
     def __call__(self, fitted: Fitted) -> float:
-        self.found.append(means(fitted, self.holdout))
-        return sum(overall(each) for each in self.found[-1].values())
+        found = means(fitted, self.holdout)
+        with self.file.open("a") as lines:
+            lines.write(json.dumps(found) + "\n")
+        return _sum(found)
 
-    def best(self, way: str) -> tuple[int, dict[str, dict[str, float]]]:
-        """The number of epochs that is best in one way of ranking, and its means."""
-        place = int(np.argmax([overall(each[way]) for each in self.found]))
-        return (place + 1) * EVERY, self.found[place][way]
+    def best(self, log: Iterable[Record]) -> dict[str, tuple[int, dict[str, dict[str, float]]]]:
+        """Way of ranking -> the number of epochs that is best in it, and its means."""
+        # by the value: a kill can leave a line of an epoch that is trained once more
+        of_value = {_sum(found): found for found in map(json.loads, self.file.read_text().splitlines())}
+        found = {r["epoch"] + 1: of_value[r["valid"]] for r in log if "valid" in r}
+        best = {way: max(found, key=lambda n: overall(found[n][way])) for way in next(iter(found.values()))}
+        return {way: (epochs, found[epochs][way]) for way, epochs in best.items()}
+
+
+def _sum(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """What a fit ends by: over the ways of ranking."""
+    return sum(overall(each) for each in found.values())
 
 
 def overall(metrics: Mapping[str, Mapping[str, float]]) -> float:
@@ -129,15 +142,20 @@ def _key(method: Method, split: Split) -> dict[str, Any]:
 
 def measured(method: Method, split: Split) -> dict[str, Any]:
     """Validation by epochs, in every way of ranking; kept beside the page once measured."""
+    key = _key(method, split)
 
     def made() -> dict[str, Any]:
-        validation = _Validation(split.valid)
-        method.fit(
-            split.train, FitOptions(SEED, validate=validation, validate_every=EVERY, patience=PATIENCE)
+        folder = CELLS / NAME / digest(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        validation = _Validation(split.valid, folder / "found.jsonl")
+        options = FitOptions(
+            SEED, validate=validation, validate_every=EVERY, patience=PATIENCE, work_dir=folder
         )
-        return {way: validation.best(way) for way in validation.found[0]}
+        best = validation.best(method.fit(split.train, options).log)
+        shutil.rmtree(folder)
+        return best
 
-    return kept(NAME, _key(method, split), made)
+    return kept(NAME, key, made)
 
 
 READING = {
