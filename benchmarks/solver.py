@@ -300,6 +300,7 @@ def render(cases: list[dict[str, Any]]) -> str:
 
 Measured {", ".join(dates)} by `python -m benchmarks.solver` on {THREADS} threads; load average while
 measuring {min(loads):.1f} to {max(loads):.1f}, of which the program itself makes about {THREADS}.
+Where dates differ machines do, too: compare within a row.
 A sweep is one half step of each side. Figures are median (minimum) in milliseconds over up to
 {ROUNDS * SWEEPS} sweeps in {ROUNDS} processes per solver, taken in turns; a process stops after
 {PATIENCE:.0f} s. `implicit` 0.7 runs with {THREADS} threads and BLAS on one, its CG with three steps.

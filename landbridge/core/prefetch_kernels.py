@@ -1,8 +1,8 @@
-"""A row of a table asked from memory before it is needed, for kernels that read rows in no order.
+"""A row of a table fetched from memory before it is needed, for kernels that read rows in no order.
 
 A row of embeddings comes from memory in a few hundred nanoseconds, in which a processor could multiply
 thousands of numbers; it finds at most a row or two of the next ones by itself. A kernel that knows which row
-comes next asks for it early, and computes meanwhile. Nothing but time depends on it.
+comes next fetches it early, and computes meanwhile. Nothing but time depends on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 LINE = 64  # bytes that come from memory at once
-AHEAD = 8  # rows that a loop asks for early: the time they take is that of about as many products
+AHEAD = 8  # rows that a loop fetches early: the time they take is that of about as many products
 
 
 @intrinsic
@@ -34,7 +34,7 @@ def _prefetch(typingctx: Any, address: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def prefetch_row(rows_IF, row):
-    """Ask for a row of a C-ordered table."""
+    """Fetch a row of a C-ordered table."""
     begin = rows_IF.ctypes.data + row * rows_IF.strides[0]
     for offset in range(0, rows_IF.shape[1] * rows_IF.itemsize, LINE):
         _prefetch(begin + offset)
@@ -42,6 +42,6 @@ def prefetch_row(rows_IF, row):
 
 @njit(nogil=True, cache=True)
 def prefetch_later(rows_IF, index_N, place):
-    """In a loop over rows in the order of an index: ask for the one that is ``AHEAD`` places later."""
+    """In a loop over rows in the order of an index: fetch the one that is ``AHEAD`` places later."""
     if place + AHEAD < len(index_N):
         prefetch_row(rows_IF, index_N[place + AHEAD])
