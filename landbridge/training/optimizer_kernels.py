@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.prefetch_kernels import prefetch_later
 
 # error_model="numpy": a check for division by zero would keep loops from using vector units
 ADAM, ADAGRAD, SGD, MOMENTUM = 0, 1, 2, 3
@@ -87,6 +88,9 @@ def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, be
     log1, log2 = np.log(beta1), np.log(beta2)
     for t in range(len(rows_T)):
         row = np.int64(rows_T[t])
+        prefetch_later(table_RF, rows_T, t)
+        prefetch_later(first_RF, rows_T, t)
+        prefetch_later(second_RF, rows_T, t)
         rate = np.float32(lr / (1 - np.exp(count_R[row] * log1)))
         root = np.float32(1 / np.sqrt(1 - np.exp(count_R[row] * log2)))
         for f in range(table_RF.shape[1]):
@@ -105,6 +109,8 @@ def _adam(table_RF, first_RF, second_RF, count_R, rows_T, grad_TF, lr, beta1, be
 def _adagrad(table_RF, second_RF, rows_T, grad_TF, rate, eps):
     for t in range(len(rows_T)):
         row = np.int64(rows_T[t])
+        prefetch_later(table_RF, rows_T, t)
+        prefetch_later(second_RF, rows_T, t)
         for f in range(table_RF.shape[1]):
             g = grad_TF[t, f]
             v = second_RF[row, f] + g * g
@@ -116,6 +122,7 @@ def _adagrad(table_RF, second_RF, rows_T, grad_TF, rate, eps):
 def _sgd(table_RF, rows_T, grad_TF, rate):
     for t in range(len(rows_T)):
         row = np.int64(rows_T[t])
+        prefetch_later(table_RF, rows_T, t)
         for f in range(table_RF.shape[1]):
             table_RF[row, f] -= rate * grad_TF[t, f]
 
@@ -124,6 +131,8 @@ def _sgd(table_RF, rows_T, grad_TF, rate):
 def _momentum(table_RF, first_RF, rows_T, grad_TF, rate, b1):
     for t in range(len(rows_T)):
         row = np.int64(rows_T[t])
+        prefetch_later(table_RF, rows_T, t)
+        prefetch_later(first_RF, rows_T, t)
         for f in range(table_RF.shape[1]):
             m = b1 * first_RF[row, f] + (np.float32(1) - b1) * grad_TF[t, f]
             m = np.float32(0) if abs(m) < NORMAL else m

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from landbridge.core.fast_math import FAST
+from landbridge.core.prefetch_kernels import AHEAD, prefetch_later, prefetch_row
 from landbridge.core.threads import over_rows
 from landbridge.data.sampling.kernels import drawn, negative
 from landbridge.training.optimizer_kernels import group, update
@@ -86,9 +87,14 @@ def _user_gradients(table_RF, index_E, weight_B, starts_T, order_E, rows_T, coef
     t = done = 0
     while done < size:
         user = np.int64(rows_T[t])
+        prefetch_later(table_RF, rows_T, t)
         for f in range(n_factors):
             grad_TF[t, f] = 0
         for place in range(done, starts_T[t + 1]):
+            if place + AHEAD < size:
+                later = order_E[place + AHEAD]
+                prefetch_row(table_RF, index_E[size + later])
+                prefetch_row(table_RF, index_E[2 * size + later])
             b = order_E[place]
             positive, other = np.int64(index_E[size + b]), np.int64(index_E[2 * size + b])
             for f in range(n_factors):
