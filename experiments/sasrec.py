@@ -15,9 +15,10 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ RULES = {
     "rank_exponent": (1.0, 1.5),
     "neighbours": (100, 500),
 }
-BLEND, OWN, TESTS = "all blended", "SASRec", ("blend", "anew")
+BLEND, OWN = "all blended", "SASRec"
 
 
 class Clock:
@@ -95,13 +96,13 @@ class Clock:
 def main(names: list[str]) -> None:
     """Learn the named variants, all by default, or take up what has been learned, and write the page."""
     split = leave_latest_out(ratings("movielens-1m"))
-    for name in names or [*VARIANTS, *TESTS]:
-        if name in VARIANTS:
-            _learned(name, split)
-        elif name == "blend":
-            _blended(split, _learned_model(split), "")
-        else:
-            _blended(split, _anew(split), "-anew")
+    steps: dict[str, Callable[[], None]] = {
+        **{name: partial(_learned, name, split) for name in VARIANTS},
+        "blend": lambda: _blended(split, _learned_model(split), "blend"),
+        "anew": lambda: _blended(split, _anew(split), "blend-anew"),
+    }
+    for name in names or steps:
+        steps[name]()
         _publish(split)
 
 
@@ -178,7 +179,7 @@ def _anew(split: Split) -> Fitted:
     return fitted
 
 
-def _blended(split: Split, sasrec: Fitted, suffix: str) -> None:
+def _blended(split: Split, sasrec: Fitted, stem: str) -> None:
     """Test the blend of a fitted SASRec and the simple models fitted on all that is known at test time."""
     name, history = _best(), split.test.history
     mixture = _mixture(name, split)
@@ -187,7 +188,7 @@ def _blended(split: Split, sasrec: Fitted, suffix: str) -> None:
     }
     members = {label: fitted[label] for label in mixture.members}
     blend = BlendModel(history, mixture, (), members)
-    evaluate(blend, split.test).write(_folder(name) / f"blend{suffix}.parquet")
+    evaluate(blend, split.test).write(_folder(name) / f"{stem}.parquet")
 
 
 def _mixture(name: str, split: Split) -> Mixture:

@@ -41,6 +41,13 @@ def prefetch_row(rows_IF, row):
 
 
 @njit(nogil=True, cache=True)
+def prefetch_first(rows_IF, index_N):
+    """Before a loop over rows in the order of an index: fetch the first ``AHEAD`` of them."""
+    for place in range(min(AHEAD, len(index_N))):
+        prefetch_row(rows_IF, index_N[place])
+
+
+@njit(nogil=True, cache=True)
 def prefetch_later(rows_IF, index_N, place):
     """In a loop over rows in the order of an index: fetch the one that is ``AHEAD`` places later."""
     if place + AHEAD < len(index_N):

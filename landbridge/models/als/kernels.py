@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from landbridge.core.fast_math import FAST
-from landbridge.core.prefetch_kernels import AHEAD, prefetch_later, prefetch_row
+from landbridge.core.prefetch_kernels import prefetch_first, prefetch_later
 from landbridge.core.threads import over_rows
 
 TILE = 4  # rows and columns of a tile whose 16 sums stay in registers
@@ -58,8 +58,7 @@ def solve_rows(
             columns_N = columns[offsets[row] : offsets[row + 1]]
             weight_N = weight[offsets[row] : offsets[row + 1]] if len(weight) else weight
             if row + 1 < bounds_C[chunk + 1]:
-                for place in range(offsets[row + 1], min(offsets[row + 1] + AHEAD, offsets[row + 2])):
-                    prefetch_row(rotated_IF, columns[place])
+                prefetch_first(rotated_IF, columns[offsets[row + 1] : offsets[row + 2]])
             n, x_F = len(columns_N), out_RF[row]
             pulled = pull_RF.shape[0] > 0
             if n >= steps_from:
@@ -184,7 +183,8 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
 def _begin(columns_N, weight_N, rotated_IF, diagonal_F, x_F, right_F, precond_F, product_F):
     """Adds Y_SᵀW1 and diag(Y_SᵀWY_S), and the product of Eq. (4) with x: all that needs one pass of the rows.
 
-    The rows come from memory here, and from the cache in the passes that follow.
+    The rows come from memory here, and from the cache in the passes that follow. Two events at a time, as a sweep
+    is up to a quarter longer with one.
     """
     n, n_factors = len(columns_N), rotated_IF.shape[1]
     for f in range(n_factors):
