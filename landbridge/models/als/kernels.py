@@ -183,8 +183,8 @@ def _solve_steps(columns_N, weight_N, rotated_IF, diagonal_F, pull_F, tolerance,
 def _begin(columns_N, weight_N, rotated_IF, diagonal_F, x_F, right_F, precond_F, product_F):
     """Adds Y_SᵀW1 and diag(Y_SᵀWY_S), and the product of Eq. (4) with x: all that needs one pass of the rows.
 
-    The rows come from memory here, and from the cache in the passes that follow. Two events at a time, as a sweep
-    is up to a quarter longer with one.
+    The rows come from memory here, and from the cache in the passes that follow. Two events at a time, as a
+    sweep is up to a quarter longer with one.
     """
     n, n_factors = len(columns_N), rotated_IF.shape[1]
     for f in range(n_factors):
