@@ -71,6 +71,12 @@ def _data(name: str) -> MultiDomain:
     return data if isinstance(data, MultiDomain) else data.test.history
 
 
+def read_apart(name: str) -> MultiDomain:
+    """The data, read in another process: what readers leave behind would count as this one's own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_data, (name,))
+
+
 def _cases() -> list[Record]:
     return [
         {"data": data, "method": name, "settings": given} for name, given, every in CASES for data in every
@@ -91,9 +97,7 @@ def _small() -> MultiDomain:
 
 def children(name: str, cases: list[Record]) -> None:
     """Fits on one data set, which is read once; each in a process that is forked for it."""
-    # read elsewhere: what readers leave behind would count as the process's own
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        data = pool.apply(_data, (name,))
+    data = read_apart(name)
     gc.collect()
     for case in cases:
         process = multiprocessing.get_context("fork").Process(target=child, args=(data, case))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from landbridge.core.types import Float32
+from landbridge.core.types import Bool, Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
 from landbridge.data.queries import Queries
@@ -44,6 +44,12 @@ class Dot:
 
     def score(self, domain: str, queries: Queries) -> Float32:
         return self.user_UF[queries.user_idx] @ self.item_IF.T
+
+    def list_scores(self, domain: str, queries: Queries) -> Float32:
+        return self.score(domain, queries)
+
+    def unlisted(self, domain: str) -> Bool:
+        return np.zeros(len(self.item_IF), bool)
 
 
 def world(n_users: int, n_items: int, factors: int) -> tuple[Dot, Holdout]:

@@ -18,7 +18,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
-from benchmarks.estimate import ONE_THREAD, _data, _small, _status
+from benchmarks.estimate import ONE_THREAD, _small, _status, read_apart
 from benchmarks.kept import Lines
 from landbridge.core.types import Record
 from landbridge.data.counts import Counts
@@ -50,7 +50,7 @@ HUGE = (
 
 def children(name: str, cases: list[Record], machine: Machine) -> None:
     """Fits on one data set, which is read once; each in a process that is forked for it."""
-    data = _data(name)
+    data = read_apart(name)
     gc.collect()
     for case in cases:
         process = multiprocessing.get_context("fork").Process(target=child, args=(data, case, machine))

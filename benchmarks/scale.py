@@ -145,9 +145,7 @@ def render(records: list[dict[str, Any]], beside: str) -> str:
     return f"""# Events out of core
 
 Measured {" to ".join(days)} by `python -m benchmarks.scale` on {os.cpu_count()} cores
-beside other work (load average {min(loads):.1f} to {max(loads):.1f}), one run each: the seconds say little,
-the memory does. 30 million events were read at the lowest priority, with a tenth of a core, and before the
-ids of a block were searched in the order of all, which 100 million events were read with.
+without other work (load average {min(loads):.1f} to {max(loads):.1f}), one run each.
 
 Events of three domains, drawn from Zipf–Mandelbrot laws fitted to Gowalla, Ciao and Food–Kitchen
 (`benchmarks/scale.py` says how), as a folder of Parquet files with ids of text:
@@ -177,14 +175,9 @@ Fits are of 64 factors, three sweeps, on the history of the test part of `leave_
 of the own domain; 1,000 pairs of each domain are evaluated. "By item" is the transposed form of the events.
 A step that fits into what an earlier one has freed raises nothing.
 
-The rows of 1 and 10 million events are of a state before embeddings were held once and, beside mapped events,
-in files; those of 100 million are of this state, in which "raised by" is without embeddings: they are pages
-of files, which the system keeps in its cache as far as there is room. CDIMF of 1 and 10 million events ends
-with closing rounds, which are no sweeps, that of 100 million with one solve. "CDIMF, active" ties users where
-they have events; with all users in all domains its state would have {_state(last)} GB. The store and a loaded
-run of 10 million events were measured before their big files were mapped. Since then, measured apart on the
-pairs of 10 million events as one table (factors of 170 MiB): the store raises memory by 0.1 MiB; a loaded run
-by 63, of which it keeps 4, where it was 255 and all were kept.
+Beside mapped events a fit holds its embeddings in files: "raised by" is without them, as they are pages that
+the system keeps in its cache as far as there is room. "CDIMF, active" ties users where they have events; with
+all users in all domains its state would have {_state(last)} GB at the most events.
 
 {_steps(last)}
 

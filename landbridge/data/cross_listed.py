@@ -65,21 +65,20 @@ def has_duplicate(
     The row's own user counts among the item's users even where the event is held out, since the row itself
     says that this user has the item.
     """
+    from landbridge.data.cross_listed_kernels import mark_duplicates
+
     _check(jaccard, min_users)
     users, items = np.asarray(user_idx, np.int32), np.asarray(item_idx, np.int32)
-    # a held-out event is not in the history: its user is added to the counts below
+    # a held-out event is not in the history
     own_T = (~history[domain].contains(users, items)).astype(np.int64)
+    here = history[domain].by_item
     duplicate_T = np.zeros(len(users), bool)
-    for other in history.domain_names:
-        if other != domain:
-            duplicates = _duplicates(history[domain], history[other], jaccard, min_users, joining=1)
-            row_P, pair_P = _pairs_of_rows(duplicates, items)
-            has_P = history[other].contains(users[row_P], duplicates.second_item[pair_P])
-            row_P, pair_P = row_P[has_P], pair_P[has_P]
-            common_P = duplicates.common[pair_P] + own_T[row_P]
-            count_P = history[domain].item_counts[items[row_P]] + own_T[row_P]
-            either_P = count_P + history[other].item_counts[duplicates.second_item[pair_P]] - common_P
-            duplicate_T[row_P[(common_P >= min_users) & (common_P / either_P >= jaccard)]] = True
+    for name, events in history.domains.items():
+        if name != domain:
+            by_user, by_item = events.by_user, events.by_item
+            elsewhere = by_user.offsets, by_user.columns, by_item.offsets, by_item.columns
+            rows = users, items, own_T, (here.offsets, here.columns)
+            mark_duplicates(len(users), *rows, elsewhere, (float(jaccard), min_users), duplicate_T)
     return duplicate_T
 
 
@@ -90,35 +89,21 @@ def _check(jaccard: float, min_users: int) -> None:
         )
 
 
-def _pairs_of_rows(duplicates: CrossListed, item_T: Int32) -> tuple[Int64, Int64]:
-    """Every (row, pair) where the pair's first item is the row's, as two index arrays."""
-    start_T = np.searchsorted(duplicates.first_item, item_T, side="left")
-    count_T = np.searchsorted(duplicates.first_item, item_T, side="right") - start_T
-    row_P = np.repeat(np.arange(len(item_T)), count_T)
-    within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(count_T) - count_T, count_T)
-    return row_P, np.asarray(start_T[row_P] + within_P, np.int64)
-
-
-def _duplicates(
-    first: Interactions, second: Interactions, jaccard: float, min_users: int, joining: int = 0
-) -> CrossListed:
-    """Pairs that are duplicates once ``joining`` more users of the second item use the first one too.
-
-    ``common`` and ``jaccard`` do not count the joining users.
-    """
+def _duplicates(first: Interactions, second: Interactions, jaccard: float, min_users: int) -> CrossListed:
+    """Duplicate items of two domains."""
     # A block's items have similar popularity, and the Jaccard index bounds how much the popularity of
     # duplicates differs. So each block is compared with a narrow range of the other domain only.
-    a, b = _Ordered.of(first, min_users - joining), _Ordered.of(second, min_users)
+    a, b = _Ordered.of(first, min_users), _Ordered.of(second, min_users)
     parts = [np.empty((4, 0))]
     for start, stop in _blocks(a, b):
-        low, high = (a.counts[start] + joining) * jaccard, (a.counts[stop - 1] + joining) / jaccard
+        low, high = a.counts[start] * jaccard, a.counts[stop - 1] / jaccard
         left, right = np.searchsorted(b.counts, [np.floor(low), np.ceil(high) + 1])
         if left < right:
             # a sparse product: entry (i, j) is the number of users who have both items
             shared = (a.matrix[start:stop] @ b.matrix[left:right].T).tocoo()
             either = a.counts[start + shared.row] + b.counts[left + shared.col] - shared.data
             # the sparse product has an entry only where a user is shared, so few pairs are tested
-            keep = (shared.data + joining >= min_users) & ((shared.data + joining) / either >= jaccard)
+            keep = (shared.data >= min_users) & (shared.data / either >= jaccard)
             columns = (
                 a.items[start + shared.row],
                 b.items[left + shared.col],
@@ -127,7 +112,6 @@ def _duplicates(
             )
             parts.append(np.stack([column[keep] for column in columns]).astype(np.float64))
     one, two, common, share = np.concatenate(parts, axis=1)
-    # sorted by the first item, as look-ups by bisection need
     order = np.lexsort((two, one))
     return CrossListed(
         one[order].astype(np.int32),

@@ -35,6 +35,7 @@ class Work:
     stream: float = 0.0  # bytes read or written in order
     scatter: float = 0.0  # additions at random places of a row of numbers
     lookup: float = 0.0  # numbers read at random places of a table larger than the cache
+    meet: float = 0.0  # events of neighbours put in a local Gramian, and pairs of a user's that meet there
     power: float = 0.0  # powers of numbers
     offer: float = 0.0  # numbers that are met, offered to a list of the largest, and cleared
     list: float = 0.0  # lists of the largest begun and put in order

@@ -100,6 +100,7 @@ def _work() -> Work:
         stream=_stream(),
         step=_step(rng),
         lookup=_lookup(rng),
+        meet=_meet(rng),
         **_lists(rng),
         sort=_sort(rng),
         draw=_draw(rng),
@@ -235,6 +236,22 @@ def _lookup(rng: np.random.Generator) -> float:
     table_JJ = np.zeros((5000, 5000), np.float32)
     chosen = [np.sort(rng.integers(0, 5000, 100)) for _ in range(20)]
     return _typical(lambda: [looked_up(table_JJ, index_N) for index_N in chosen]) / (20 * 100 * 101 / 2)
+
+
+def _meet(rng: np.random.Generator) -> float:
+    """The events of neighbours, and the pairs of them that share a user."""
+    from landbridge.models.linear.kernels import _small_gram
+
+    users, items = SHAPES[0][:2]
+    columns = _table(rng, *SHAPES[0])[1]
+    by_item, last_U = (columns.offsets, columns.columns, columns.weights), np.full(users, -1, np.int32)
+    chosen = [rng.choice(items, LISTS[1], replace=False).astype(np.int32) for _ in range(5)]
+    amount = 0.0
+    for chosen_N in chosen:
+        count_U = np.bincount(columns.take(chosen_N).columns, minlength=users)
+        amount += float((count_U + count_U * (count_U + 1) / 2).sum())
+    system_NN = np.zeros((LISTS[1], LISTS[1]), np.float32)
+    return _typical(lambda: [_small_gram(by_item, each, last_U, system_NN) for each in chosen]) / amount
 
 
 def _power(rng: np.random.Generator) -> float:

@@ -54,6 +54,7 @@ UNIT = Work(
     stream=6.2e-11,
     scatter=3.6e-09,
     lookup=1.1e-09,
+    meet=2.4e-09,
     power=5.6e-09,
     offer=6.8e-09,
     list=2.5e-07,

@@ -15,9 +15,9 @@ popularity n_i / M, they would touch different items, of which the N best are ke
 and a list of the m best changes m (1 + ln T/m) times, in log₂ m steps each.                           (3)
 
 A local regression on m neighbours reads m (m + 1) / 2 numbers of the whole Gramian or, where that is not
-kept, counts them from the neighbours' events, each of which meets ``MET`` of the others:
+kept, counts them from the neighbours' events, each of which meets ``MET`` of its user's, itself included:
 
-    MET · m n̄ᵃ n̂^{1-a} additions and ``LOOKED_UP`` m n̄ᵃ n̂^{1-a} numbers read,   a = 1 - m/T          (4)
+    m n̄ᵃ n̂^{1-a} events and MET · m n̄ᵃ n̂^{1-a} pairs of them,   a = 1 - m/T                           (4)
 
 with n̄ = Σ n_i / I and n̂ = Σ n_i² / Σ n_i: the fewer of the touched items are kept, the less popular they
 are. It costs m³/3 operations, and m² numbers of the system.                                           (5)
@@ -44,7 +44,6 @@ from landbridge.models.cost import FLOAT32, FLOAT64, INT32, Work
 
 QUANTILES = 8  # of P_j
 TURNED = 8  # numbers read or written at random places for each neighbour when lists become rows of sources
-LOOKED_UP = 4  # places of an event in a local Gramian: of its user twice, of the list, and when it is cleared
 MET = 4.5  # neighbours that an event of a neighbour meets: 3.9 to 6.1 on the sparse sets at N = 100
 
 
@@ -108,8 +107,8 @@ def regression_work(table: TableCounts, found: Neighbours, whole: bool) -> Work:
     mean = table.items.events / max(table.items.filled, 1.0)
     events_KQ = kept_KQ * mean**rare_KQ * row_of_event(table.items) ** (1 - rare_KQ)
     return Work(
-        lookup=found.total(kept_KQ * (kept_KQ + 1) / 2 if whole else LOOKED_UP * events_KQ),
-        scatter=0.0 if whole else found.total(MET * events_KQ),  # Eq. (4)
+        lookup=found.total(kept_KQ * (kept_KQ + 1) / 2) if whole else 0.0,
+        meet=0.0 if whole else found.total((1 + MET) * events_KQ),  # Eq. (4)
         cholesky=found.total(kept_KQ**3 / 3),
         triangle=found.total(kept_KQ**2),  # Eq. (5)
     )

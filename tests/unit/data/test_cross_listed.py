@@ -55,7 +55,8 @@ def test_pairs_are_those_of_plain_sets(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_has_duplicate_is_that_of_plain_sets(seed: int) -> None:
+@pytest.mark.parametrize(("jaccard", "min_users"), [(0.8, 3), (0.5, 2), (1.0, 4)])
+def test_has_duplicate_is_that_of_plain_sets(seed: int, jaccard: float, min_users: int) -> None:
     data = random_world(seed)
     rng = np.random.default_rng(seed)
     users, items = rng.integers(0, 30, 300), rng.integers(0, 15, 300)
@@ -64,9 +65,13 @@ def test_has_duplicate_is_that_of_plain_sets(seed: int) -> None:
         own = users_of(data, "a", item) | {user}
         others = [users_of(data, name, j) for name in "bc" for j in range(data[name].n_items)]
         naive.append(
-            any(user in o and len(o & own) >= 3 and len(o & own) / len(o | own) >= 0.8 for o in others)
+            any(
+                user in o and len(o & own) >= min_users and len(o & own) / len(o | own) >= jaccard
+                for o in others
+            )
         )
-    assert has_duplicate(data, "a", users, items).tolist() == naive
+    found = has_duplicate(data, "a", users, items, jaccard=jaccard, min_users=min_users)
+    assert found.tolist() == naive
     assert 0 < sum(naive) < 300
 
 
