@@ -38,7 +38,7 @@ CASES: tuple[tuple[str, Record, tuple[str, ...]], ...] = (
     ("cdimf", {"factors": 32}, (SETS[0], SETS[3])),
     ("ease", {"form": "local", "neighbours": 50}, SETS),
 )
-EPOCHS, REPEATS, BOUND = (1, 5), 2, 0.25
+EPOCHS, REPEATS, BOUND = (1, 5), 5, 0.25
 NODES = (1, 8, 64)
 HUGE = (
     294_000_000,
@@ -121,10 +121,10 @@ HEAD = """# Planned and measured
 
 Made by `python -m benchmarks.plan`: an epoch of ALS and CDIMF, a whole fit of EASE and item-kNN, on one
 thread, each in a process of its own, and what `landbridge plan` says of it from counts. Seconds are those of
-the processor, the least of two measurements: the machine, with two cores, did other work all the time.
-Constants were measured once, before. Food–Kitchen, on which no constant of an equation was set, is a
-forecast; the other sets are those of the [estimates](estimate.md). Memory is the peak of the process. Times
-on several nodes were not measured: there is one machine.
+the processor, the least of five measurements. Constants were measured once, before. Food–Kitchen, on which no
+constant of an equation was set but one of local EASE, is a forecast; the other sets are those of the
+[estimates](estimate.md). Memory is the peak of the process. Times on several nodes were not measured: there
+is one machine.
 
 """
 PAPER = """

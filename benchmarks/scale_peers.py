@@ -6,7 +6,7 @@
 ``PYTHON``: an interpreter with implicit and buffalo, as buffalo needs another NumPy. Every measurement is a
 process of its own. Its data are one table of all domains, as index columns on disk: landbridge maps them or
 copies them into memory, the others make a sparse matrix of them. Processor seconds of all threads are
-measured, because this machine does other work: the least sweep after the first.
+measured, which other work changes little: the least sweep after the first.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def section(records: list[dict[str, Any]]) -> str:
 
 Made by `python -m benchmarks.scale_peers`: ALS with 64 factors and two threads on one table of all domains.
 A sweep is one half step of each side: processor seconds of all threads, the least of those after the first
-(load average {min(loads):.1f} to {max(loads):.1f}, so that seconds of the clock would say nothing).
+(load average {min(loads):.1f} to {max(loads):.1f}).
 MiB of the process's own memory while data are prepared and fitted, libraries included. landbridge solves with
 `solver="auto"`; CG of implicit and buffalo takes three steps for every row. Buffalo keeps its data in a file
 (HDF5) and computes no loss here.

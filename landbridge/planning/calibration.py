@@ -31,8 +31,10 @@ SHAPES = (
     (1000, 20_000, 20),
     (800, 4000, 30),
     (4000, 10_000, 5),
+    (1500, 400, 100),  # many events of the same pairs: additions alone
 )  # users, items, events each
 LISTS = (20, 100)
+LIST_KINDS = ("scatter", "offer", "list")
 ROW_KINDS = ("tile", "cholesky", "triangle", "vector", "find", "row")
 START = """
 import sys, time
@@ -224,10 +226,10 @@ def _lists(rng: np.random.Generator) -> dict[str, float]:
             )
             found = linear_cost.neighbours(counts, counts.items, most)
             work = linear_cost.listing_work(found) + Work(scatter=counts.users.squares)
-            parts.append([amount / seconds for amount in (work.scatter, work.offer, work.list)])
+            parts.append([getattr(work, kind) / seconds for kind in LIST_KINDS])
             right.append(1 - power * found.total(found.touched_KQ) / seconds)
-    (scatter, offer, begun), _ = nnls(np.array(parts), np.array(right))
-    return {"scatter": float(scatter), "offer": float(offer), "list": float(begun), "power": power}
+    unit_K, _ = nnls(np.array(parts), np.array(right))
+    return {"power": power, **dict(zip(LIST_KINDS, unit_K.tolist(), strict=True))}
 
 
 def _lookup(rng: np.random.Generator) -> float:

@@ -13,7 +13,7 @@ from landbridge.models.cost import Work
 from landbridge.planning import calibration, machine
 
 # a fit of several kinds at once may give one of them nothing
-TOGETHER = {*calibration.ROW_KINDS, "scatter", "offer", "list"}
+TOGETHER = {*calibration.ROW_KINDS, *calibration.LIST_KINDS}
 
 
 @pytest.fixture(autouse=True)
