@@ -3,7 +3,7 @@
     python -m benchmarks.scale_blocks
                          measures what is missing; `python -m benchmarks.scale --render` writes the page
 
-Three epochs of joined iALS with 64 factors, the first of which warms up, on a million of the events of
+Three epochs of joined iALS with 64 factors, the first of which warms up, on ten million of the events of
 :mod:`benchmarks.scale`. This machine does other work, so that seconds of the clock say nothing: measured are
 the processor seconds of this process and of each worker from the end of the first epoch to the end of the
 third. Two nodes of their own would need at least what this process and the busier worker take one after the
@@ -33,8 +33,8 @@ from landbridge.core.ray_executor import Ray
 from landbridge.models.als import sharded, solver
 
 LINES = Lines(RESULTS / "scale-blocks.jsonl")
-EVENTS, DOMAINS = 1_000_000, 3
-BLOCKS = (1, 2, 4, 8, 16, 32)  # of the least rows
+EVENTS, DOMAINS = 10_000_000, 3
+BLOCKS = (4, 8, 16, 32, 64, 128)  # of the least rows
 METHOD = lb.IALS(factors=64, epochs=3, sharing="joined", solver="auto")
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -106,7 +106,9 @@ Made by `python -m benchmarks.scale_blocks`: two epochs, after a first one, of j
 {METHOD.factors} factors and {EVENTS:,} events on a cluster of two nodes with one processor each, on this
 machine. Processor seconds, beside other work (load average {min(loads):.1f} to {max(loads):.1f}). "Speed-up,
 at most": of two nodes of their own, if this process and the busier worker never work at the same time, and
-the network costs nothing. The factors of all rows are {"the same to the bit" if same else "DIFFERENT"}.
+the network costs nothing: below 1, moving embeddings to workers and back takes longer than half of the
+solves. Nodes are for data that one does not hold. The factors of all rows are
+{"the same to the bit" if same else "DIFFERENT"}.
 
 {lines}
 """

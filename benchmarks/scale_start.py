@@ -123,10 +123,10 @@ def section(records: Sequence[dict[str, Any]]) -> str:
 
 Made by `python -m benchmarks.scale_start`: a process opens a run of iALS with {FACTORS} factors and makes its
 first lists, with nothing of the run in the system's cache; medians of {ROUNDS} (load average
-{min(loads):.1f} to {max(loads):.1f}, so that seconds of the clock say little). Of the processor seconds those
-of the smallest run are the libraries'. Files of 64 MiB or more are mapped. Every start goes over all events
-and factors once: no index may lead out of an array, and every factor must be a number. What is left for
-afterwards is the checksums, which the server compares while it answers.
+{min(loads):.1f} to {max(loads):.1f}). Of the processor seconds those of the smallest run are the
+libraries'. Files of 64 MiB or more are mapped. Every start goes over all events and factors once: no index
+may lead out of an array, and every factor must be a number. What is left for afterwards is the checksums,
+which the server compares while it answers.
 
 {table}
 """
