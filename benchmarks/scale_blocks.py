@@ -106,8 +106,7 @@ Made by `python -m benchmarks.scale_blocks`: two epochs, after a first one, of j
 {METHOD.factors} factors and {EVENTS:,} events on a cluster of two nodes with one processor each, on this
 machine. Processor seconds, beside other work (load average {min(loads):.1f} to {max(loads):.1f}). "Speed-up,
 at most": of two nodes of their own, if this process and the busier worker never work at the same time, and
-the network costs nothing: below 1, moving embeddings to workers and back takes longer than half of the
-solves. Nodes are for data that one does not hold. The factors of all rows are
+the network costs nothing; below 1 the two are slower than one process alone. The factors of all rows are
 {"the same to the bit" if same else "DIFFERENT"}.
 
 {lines}

@@ -1,8 +1,8 @@
 """The constants of a machine: seconds of one operation of each kind on one thread, what a process takes.
 
 They are measured once by :func:`landbridge.planning.calibration.measured` and kept in the user's cache
-folder, or in a file that is named; until then they are those of the machine on which docs/results/estimate.md
-was measured.
+folder, or in a file that is named; until then they are defaults, of machines like that on which
+docs/results/estimate.md was measured.
 """
 
 from __future__ import annotations
