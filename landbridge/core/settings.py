@@ -16,6 +16,7 @@ import warnings
 from abc import ABCMeta
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from numbers import Integral, Real
 from types import MappingProxyType, UnionType
 from typing import (
@@ -179,9 +180,10 @@ class Settings(metaclass=_TakesFormerNames):
         return {name: value for name, value in self.flat().items() if value != usual[name]}
 
 
+@cache
 def schema(cls: type[Settings]) -> Mapping[str, Setting]:
     """All settings of a class in their order, those of its parts under dotted names."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     result: dict[str, Setting] = {}
     for entry in fields(cls):
         hint, default = hints[entry.name], _default(cls, entry.name)
@@ -195,9 +197,15 @@ def schema(cls: type[Settings]) -> Mapping[str, Setting]:
     return MappingProxyType(result)
 
 
+@cache
+def _hints(cls: type[Settings]) -> Mapping[str, Any]:
+    """The type of every field; reading the annotations takes milliseconds, so each class's are read once."""
+    return get_type_hints(cls)
+
+
 def dotted(cls: type[Settings], given: Values) -> Record:
     """Settings by today's dotted names: the tables of parts are taken apart, other values stay whole."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     result: Record = {}
     for name, value in cls.migrated(given).items():
         table = value.flat() if isinstance(value, Settings) else value
@@ -214,7 +222,7 @@ def _made(cls: type[S], given: Values, where: str, start: Values | None = None) 
 
 
 def _converted_fields(cls: type[Settings], given: Values, where: str) -> Record:
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     result: Record = {}
     for name, value in given.items():
         hint, path = hints[name], f"{where}.{name}"

@@ -39,7 +39,7 @@ def small(name: str, **settings: Any) -> Method:
         "warmup": 1,
         "adaptation.epochs": 2,
         "lr": 0.03,
-        "batch_size": 16,
+        "batch_size": 64,
         **settings,
     }
     return kind.from_settings({k: v for k, v in suited.items() if k in schema(kind)})
