@@ -49,7 +49,6 @@ from landbridge.training.options import FitOptions
 from landbridge.version import __version__
 
 TRIALS, SECONDS, NEGATIVES = 20, 600.0, 99
-COLUMNS = (*rows.PAIR, "above", "ties", "model", "seed")  # of the ranks that are kept
 ORDINARY = (DataError, DivergenceError)  # a method that these data, or its steps, do not allow
 STUDIES: Mapping[str, Callable[[], Split]] = {
     "sport-cloth": lambda: read_published(root() / "amazon-sport-cloth-warm"),
@@ -279,7 +278,7 @@ def publish(study: str, budget: Budget) -> None:
         tables = [*_ranks((cell for label, cell in finished.items() if label not in failed), protocol)]
         if kept:
             tables.append(rows.study_of(rivals_page.NAME, name).rows.filter(pl.col("model").is_in([*kept])))
-        ranks = [table.select(COLUMNS) for table in tables]
+        ranks = [table.select(rows.COLUMNS) for table in tables]
         rows.publish(rivals_page.NAME, name, pl.concat(ranks, how="vertical_relaxed"), facts)
 
 

@@ -20,6 +20,7 @@ from landbridge.core.files import atomic_write, read_json, write_json
 
 DEPTH = 100
 PAIR = ("domain", "user", "item", "activity", "other_domain_events", "is_duplicate", "candidates")
+COLUMNS = (*PAIR, "above", "ties", "model", "seed")  # of the rows that are kept
 RANK = (
     pl.col("above").clip(0, DEPTH).cast(pl.UInt8),
     pl.when(pl.col("above") < DEPTH).then("ties").otherwise(0).cast(pl.Int32).alias("ties"),

@@ -7,6 +7,9 @@ event of a user is held out. KuaiRand's sparse tabs have too few of these: there
 user in each tab, and what is known of a user ends at the earliest of them; every second window is a user, and
 videos that five of these have seen or more are the items, so that two cores can learn it.
 
+What is finished is kept beside the page, with the guard's blend and the pairs it is of: seeds can be added on
+any machine.
+
     python -m experiments.sequence_domains                          all data sets and seeds
     python -m experiments.sequence_domains --data ciao --seeds 15   these; a killed run continues
 """
@@ -23,7 +26,7 @@ from typing import Any
 import polars as pl
 
 from experiments import rows
-from experiments.common import CELLS, chosen, grid, kept_blend, markdown, page, root, settings_text
+from experiments.common import CELLS, PAGES, chosen, grid, kept_blend, markdown, page, root, settings_text
 from experiments.default_page import (
     difference_of,
     evaluation_of,
@@ -70,9 +73,10 @@ def main() -> None:
     for name in given.data:
         split = STUDIES[name]()
         for seed in given.seeds:
-            _tested(name, split, seed)
-            print(name, seed, flush=True)
-            _publish(name)
+            if seed not in _kept(name, split)["seed"]:
+                _tested(name, split, seed)
+                print(name, seed, flush=True)
+                _publish(name, split)
             write_page()
 
 
@@ -167,24 +171,42 @@ def _guard(name: str, split: Split) -> Mixture:
     """The guard's blend, decided once on validation."""
     methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
     fitted = partial(_fitted, split, split.valid, SEED)
-    path = _folder(name) / "mixture.json"
+    path = PAGES / "choices" / f"{NAME}-{name}.json"
     return kept_blend(path, methods, fitted, split.valid, (POPULARITY, APART), SEED)
 
 
+def _kept(name: str, split: Split) -> pl.DataFrame:
+    """The rows beside the page, none where these are of other pairs."""
+    if rows.facts_of(NAME, name).get("pairs") != split.test.fingerprint:
+        return pl.DataFrame(schema={"seed": pl.Int32})
+    return rows.study_of(NAME, name).rows
+
+
 def _tested(name: str, split: Split, seed: int) -> None:
-    """The ranks of all models with a seed on test; the simple models have none."""
-    simple, networks = _folder(name) / "simple.parquet", _folder(name) / f"{seed}.parquet"
-    if not simple.exists():
-        methods = _simple(split)
-        facts = {label: settings_text(method) for label, method in methods.items()}
-        write_json(_folder(name) / "settings.json", facts)
-        fitted = {label: method.fit(split.test.history) for label, method in methods.items()}
-        _ranked(fitted, split.test, simple)
-    if not networks.exists():
+    """The ranks of the networks with a seed on test."""
+    if not _file(name, seed).exists():
         mixture, models = _guard(name, split), _fitted(split, split.test, seed)
         blended = {label: models[label] for label in mixture.members}
         models[GUARDED] = BlendModel(split.test.history, mixture, (), blended)
-        _ranked(models, split.test, networks)
+        _ranked(models, split.test, _file(name, seed))
+
+
+def _simple_tested(name: str, split: Split) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The ranks of the simple models, which have no seed, on test, and their settings."""
+    kept = _kept(name, split)
+    if len(kept):
+        settings = rows.facts_of(NAME, name)["settings"]
+        simple = pl.col("model").is_in([*settings]) & (pl.col("seed") == kept["seed"][0])
+        return kept.filter(simple).drop("seed"), settings
+    file = _folder(name) / "simple.parquet"
+    if not file.exists():
+        methods = _simple(split)
+        facts = {label: settings_text(method) for label, method in methods.items()}
+        write_json(file.with_name("settings.json"), facts)
+        _ranked(
+            {label: method.fit(split.test.history) for label, method in methods.items()}, split.test, file
+        )
+    return pl.read_parquet(file), read_json(file.with_name("settings.json"))
 
 
 def _ranked(models: Mapping[str, Any], holdout: Holdout, path: Path) -> None:
@@ -201,21 +223,27 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _publish(name: str) -> None:
-    simple = pl.read_parquet(_folder(name) / "simple.parquet")
-    done = []
+def _file(name: str, seed: int) -> Path:
+    return _folder(name) / f"{seed}.parquet"
+
+
+def _publish(name: str, split: Split) -> None:
+    """Every finished seed, with those that are kept beside the page."""
+    kept, (simple, settings) = _kept(name, split), _simple_tested(name, split)
+    done = [kept] if len(kept) else []
     for seed in SEEDS:
-        file = _folder(name) / f"{seed}.parquet"
-        if file.exists():
-            both = pl.concat([pl.read_parquet(file), simple])
-            done.append(both.with_columns(seed=pl.lit(seed, pl.Int32)))
+        if _file(name, seed).exists() and seed not in kept["seed"]:
+            both = (pl.read_parquet(_file(name, seed)), simple)
+            done += [part.with_columns(seed=pl.lit(seed, pl.Int32)) for part in both]
     facts = {
         "name": name,
         "place": list(STUDIES).index(name),
-        "settings": read_json(_folder(name) / "settings.json"),
-        "weights": read_json(_folder(name) / "mixture.json")["weights"],
+        "pairs": split.test.fingerprint,
+        "settings": settings,
+        "weights": _guard(name, split).weights,
     }
-    rows.publish(NAME, name, pl.concat(done), facts)
+    whole = pl.concat([part.select(rows.COLUMNS) for part in done], how="vertical_relaxed")
+    rows.publish(NAME, name, whole, facts)
 
 
 def write_page() -> None:

@@ -1,0 +1,67 @@
+"""The seeds of one sequence model over all domains: kept beside the page, and added on any machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worlds import uneven
+
+from experiments import common, rows, sequence_domains
+from experiments.sequence_domains import APART, KNN, METHODS
+from landbridge.data.splitting.holdout import Holdout, Split
+from landbridge.data.splitting.splits import leave_latest_out
+from landbridge.models.linear.item_knn import ItemKNN
+from landbridge.models.mixture import POPULARITY
+from landbridge.models.popularity import Popularity
+
+STUDY = "ciao"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random data and quick models in place of the real ones, and results in a temporary folder."""
+    (tmp_path / "pages/choices").mkdir(parents=True)
+    (tmp_path / f"pages/rows/{sequence_domains.NAME}").mkdir(parents=True)
+    for module in (common, rows, sequence_domains):
+        monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
+    monkeypatch.setattr(sequence_domains, "CELLS", tmp_path / "cells")
+    monkeypatch.setattr(sequence_domains, "STUDIES", {STUDY: lambda: leave_latest_out(uneven(), seed=15)})
+    monkeypatch.setattr(sequence_domains, "_simple", lambda split: {KNN: ItemKNN()})
+    monkeypatch.setattr(sequence_domains, "_fitted", quick)
+    return tmp_path
+
+
+def quick(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
+    labels = (POPULARITY, APART, *METHODS)
+    return {label: Popularity().fit(holdout.history) for label in labels}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *seeds: int) -> None:
+    monkeypatch.setattr(sys, "argv", ["sequence_domains", "--seeds", *map(str, seeds)])
+    sequence_domains.main()
+
+
+def test_finished_seeds_are_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, 15, 16)
+    page = (folder / "pages/sequence-domains.md").read_text()
+    assert "2 seeds; item-kNN" in page
+    monkeypatch.setattr(sequence_domains, "CELLS", folder / "another machine")
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence_domains, "_fitted", lambda *_: pytest.fail("fitted again"))
+        run(patch, 15, 16)
+    assert (folder / "pages/sequence-domains.md").read_text() == page
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence_domains, "_simple", lambda split: pytest.fail("tuned again"))
+        run(patch, 17)
+    kept = rows.study_of(sequence_domains.NAME, STUDY).rows
+    assert sorted(kept["seed"].unique()) == [15, 16, 17]
+    assert kept.group_by("model").len()["len"].n_unique() == 1  # all models with all seeds
+
+
+def test_rows_of_other_pairs_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, 15)
+    other = leave_latest_out(uneven(seed=1), seed=15)
+    assert not len(sequence_domains._kept(STUDY, other))
