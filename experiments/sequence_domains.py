@@ -17,6 +17,7 @@ any machine.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,18 @@ from typing import Any
 import polars as pl
 
 from experiments import rows
-from experiments.common import CELLS, PAGES, chosen, grid, kept_blend, markdown, page, root, settings_text
+from experiments.common import (
+    CELLS,
+    PAGES,
+    chosen,
+    digest,
+    grid,
+    kept_blend,
+    markdown,
+    page,
+    root,
+    settings_text,
+)
 from experiments.default_page import (
     difference_of,
     evaluation_of,
@@ -134,13 +146,19 @@ class Apart(Raw):
         return self.models[domain].unlisted(domain)
 
 
-def _apart(split: Split, holdout: Holdout, seed: int) -> Apart:
+def _fit(method: Method, history: MultiDomain, seed: int, work: Path) -> Fitted:
+    """A fit that goes on where it was killed, by its folder in ``work``."""
+    work_dir = work / digest([method.flat(), history.fingerprint])
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return method.fit(history, FitOptions(seed, work_dir=work_dir))
+
+
+def _apart(split: Split, holdout: Holdout, seed: int, work: Path) -> Apart:
     """Each domain's model on what is known in ``holdout``, with its own number of epochs."""
     models = {}
     for name in split.valid.targets:
         own = Split(split.valid.select([name]), split.test.select([name]))
-        method = _with_epochs(BASE, own)
-        models[name] = method.fit(holdout.history.select([name]), FitOptions(seed))
+        models[name] = _fit(_with_epochs(BASE, own), holdout.history.select([name]), seed, work)
     return Apart(next(iter(models.values())), models, holdout.history)
 
 
@@ -158,19 +176,19 @@ def _simple(split: Split) -> dict[str, Method]:
     return {label: chosen(methods, split, seed=SEED)[0] for label, methods in grids.items()}
 
 
-def _fitted(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
+def _fitted(split: Split, holdout: Holdout, seed: int, work: Path) -> dict[str, Any]:
     """The candidates of the guard, on what is known in ``holdout``: fitted models, and what scores as one."""
     found: dict[str, Any] = {POPULARITY: Popularity().fit(holdout.history)}
-    found[APART] = _apart(split, holdout, seed)
+    found[APART] = _apart(split, holdout, seed, work)
     for label, method in METHODS.items():
-        found[label] = _with_epochs(method, split).fit(holdout.history, FitOptions(seed))
+        found[label] = _fit(_with_epochs(method, split), holdout.history, seed, work)
     return found
 
 
 def _guard(name: str, split: Split) -> Mixture:
     """The guard's blend, decided once on validation."""
     methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
-    fitted = partial(_fitted, split, split.valid, SEED)
+    fitted = partial(_fitted, split, split.valid, SEED, _fits(name, SEED))
     path = PAGES / "choices" / f"{NAME}-{name}.json"
     return kept_blend(path, methods, fitted, split.valid, (POPULARITY, APART), SEED)
 
@@ -185,10 +203,12 @@ def _kept(name: str, split: Split) -> pl.DataFrame:
 def _tested(name: str, split: Split, seed: int) -> None:
     """The ranks of the networks with a seed on test."""
     if not _file(name, seed).exists():
-        mixture, models = _guard(name, split), _fitted(split, split.test, seed)
+        mixture = _guard(name, split)
+        models = _fitted(split, split.test, seed, _fits(name, seed))
         blended = {label: models[label] for label in mixture.members}
         models[GUARDED] = BlendModel(split.test.history, mixture, (), blended)
         _ranked(models, split.test, _file(name, seed))
+        shutil.rmtree(_fits(name, seed), ignore_errors=True)
 
 
 def _simple_tested(name: str, split: Split) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -221,6 +241,11 @@ def _folder(name: str) -> Path:
     folder = CELLS / NAME / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _fits(name: str, seed: int) -> Path:
+    """Where unfinished fits are, until the seed is ranked."""
+    return _folder(name) / f"fits-{seed}"
 
 
 def _file(name: str, seed: int) -> Path:

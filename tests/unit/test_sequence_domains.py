@@ -16,6 +16,8 @@ from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.mixture import POPULARITY
 from landbridge.models.popularity import Popularity
+from landbridge.models.sequential import method as sequential
+from landbridge.testing.methods import small
 
 STUDY = "ciao"
 
@@ -34,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def quick(split: Split, holdout: Holdout, seed: int) -> dict[str, Any]:
+def quick(split: Split, holdout: Holdout, seed: int, work: Path) -> dict[str, Any]:
     labels = (POPULARITY, APART, *METHODS)
     return {label: Popularity().fit(holdout.history) for label in labels}
 
@@ -59,6 +61,14 @@ def test_finished_seeds_are_not_done_again(folder: Path, monkeypatch: pytest.Mon
     kept = rows.study_of(sequence_domains.NAME, STUDY).rows
     assert sorted(kept["seed"].unique()) == [15, 16, 17]
     assert kept.group_by("model").len()["len"].n_unique() == 1  # all models with all seeds
+
+
+def test_a_fit_that_is_done_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = small("sasrec")
+    one = sequence_domains._fit(method, uneven(), 3, tmp_path)
+    monkeypatch.setattr(sequential._Steps, "epoch", lambda *_: pytest.fail("learned again"))
+    other = sequence_domains._fit(method, uneven(), 3, tmp_path)
+    assert one.log == other.log
 
 
 def test_rows_of_other_pairs_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
