@@ -264,11 +264,17 @@ def _publish(name: str, split: Split) -> None:
         "name": name,
         "place": list(STUDIES).index(name),
         "pairs": split.test.fingerprint,
+        "events": _events(split),
         "settings": settings,
         "weights": _guard(name, split).weights,
     }
     whole = pl.concat([part.select(rows.COLUMNS) for part in done], how="vertical_relaxed")
     rows.publish(NAME, name, whole, facts)
+
+
+def _events(split: Split) -> dict[str, int]:
+    """Domain -> the number of events that are known at test time."""
+    return {name: len(split.test.history[name]) for name in split.test.targets}
 
 
 def write_page() -> None:
@@ -305,7 +311,7 @@ def _section(study: rows.Study) -> str:
             markdown([{"model": label, "mean over domains": means[label]} for label in from_worst(means)]),
             markdown(_comparisons(values, COMPARED)),
             "By domain:",
-            markdown(_by_domain(values, domains)),
+            markdown(_by_domain(values, domains, study.facts["events"])),
         ]
     )
 
@@ -319,8 +325,8 @@ def _comparisons(values: pl.DataFrame, pairs: Iterable[tuple[str, str]]) -> list
     return with_p(records, p_values)
 
 
-def _by_domain(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
-    """A row per domain: pairs, every model, and what crossing gains."""
+def _by_domain(values: pl.DataFrame, domains: list[str], events: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A row per domain: known events, pairs, every model, and what crossing gains."""
     records, p_values = [], []
     for domain in domains:
         some = values.filter(pl.col("domain") == domain)
@@ -328,7 +334,7 @@ def _by_domain(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]
         means = means_over_domains(some, [])
         p_values.append(row["p"])
         records.append(
-            {"domain": domain, "pairs": some.select("user", "item").n_unique()}
+            {"domain": domain, "events": events[domain], "pairs": some.select("user", "item").n_unique()}
             | {label: means[label] for label in (POPULARITY, APART, UNCROSSED, WHOLE, GUARDED)}
             | {f"{WHOLE} − {APART}": difference_of(row)["difference [95 %]"]}
         )

@@ -44,7 +44,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "cross_domain.shared_rank": 2,
         "cold_policy": "zero",
     },
-    "own": {"cross_domain.own_history": True, "cross_domain.mixed_history": False},
+    "own": {
+        "cross_domain.own_history": True,
+        "cross_domain.mixed_history": False,
+        "encoder.time_gaps": True,
+    },
 }
 
 

@@ -15,7 +15,7 @@ R rows (users or queries), N events, B windows of a batch, L positions of a wind
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -67,15 +67,27 @@ def user_histories(history: MultiDomain) -> Ragged:
     return Ragged(table.by_user.offsets, items.opened(), gaps.opened())
 
 
-def query_histories(history: MultiDomain, stored: Ragged, queries: Queries) -> Ragged:
-    """Each query's items, oldest first: its own events where it has any, else those of the user.
+def domain_histories(history: MultiDomain) -> Ragged:
+    """:func:`user_histories` of each domain alone, domain after domain (D·U rows)."""
+    alone = [user_histories(history.select([name])) for name in history.domain_names]
+    items, gaps = growing(alone[0].columns, np.int32), growing(alone[0].columns, np.float32)
+    for rows, own in zip(alone, history.item_slices.values(), strict=True):
+        items.append(rows.columns + np.int32(own.start))
+        gaps.append(rows.weights)
+    lengths_R = np.concatenate([rows.lengths for rows in alone])
+    return Ragged(np.append(0, np.cumsum(lengths_R)), items.opened(), gaps.opened())
 
-    ``stored``: :func:`user_histories` of ``history``. Events without times follow each other domain by
+
+def query_histories(history: MultiDomain, names: Collection[str], stored: Ragged, queries: Queries) -> Ragged:
+    """Each query's items of the named domains, oldest first: its own events where it has any, else those of
+    the user.
+
+    ``stored``: the sequences of known users. Events without times follow each other domain by
     domain, as given.
     """
     if not queries.events:
         return stored.take(queries.user_idx)
-    return _own_sequences(history, queries).concat(stored.take(queries.looked_up_B))
+    return _own_sequences(history, names, queries).concat(stored.take(queries.looked_up_B))
 
 
 def last_items(rows: Ragged, length: int) -> tuple[Int32, Int32, Int64]:
@@ -153,21 +165,19 @@ class Windows:
         return Window(input_BL, np.where(input_BL >= 0, target_BL, np.int32(-1)), row_B, gap_BL)
 
 
-def _own_sequences(history: MultiDomain, queries: Queries) -> Ragged:
-    """The queries' own events of all domains, in the order of time."""
+def _own_sequences(history: MultiDomain, names: Collection[str], queries: Queries) -> Ragged:
+    """The queries' own events of the named domains, in the order of time."""
     rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
     times: list[Seconds] = [np.empty(0, np.int64)]
-    timed = all(
-        name in (queries.times or {}) for name, own in (queries.events or {}).items() if len(own.columns)
-    )
-    start = 0
-    for number, (name, table) in enumerate(history.domains.items()):
+    timed = all(name in (queries.times or {}) for name in names if len(queries.own_events(name).columns))
+    for number, (name, items_of) in enumerate(history.item_slices.items()):
+        if name not in names:
+            continue
         own = queries.own_events(name)
         given = (queries.times or {}).get(name)
         rows.append(own.entry_rows)
-        items.append(own.columns + np.int32(start))
+        items.append(own.columns + np.int32(items_of.start))
         times.append(np.full(len(own.columns), number, np.int64) if given is None else given)
-        start += table.n_items
     row_N, item_N, time_N = np.concatenate(rows), np.concatenate(items), np.concatenate(times)
     order_N = np.lexsort((time_N, row_N))
     row_N, gap_N = row_N[order_N], np.zeros(len(order_N), np.float32)

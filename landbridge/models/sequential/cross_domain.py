@@ -1,9 +1,9 @@
 """Several domains in one sequence: what the transformer knows of them, and a state for each domain.
 
-A sequence mixes the events of all domains. Each part below is a setting of its own; without any the state is
-that of the plain transformer (:mod:`landbridge.models.sequential.transformer`). With d(i) the domain of item
-i, the mixed states x_t, and a second reading of the same events in which an event sees only those of its own
-domain, with states o_t:
+A sequence mixes the latest events of all domains. Each part below is a setting of its own; without any the
+state is that of the plain transformer (:mod:`landbridge.models.sequential.transformer`). With d(i) the domain
+of item i, the mixed states x_t, and a second reading of the same events in which an event sees only those of
+its own domain, with states o_t:
 
     x_0 ← x_0 + e_{d(i)}                                        embeddings                             (1)
     bias_ts = -γ [d(i_t) ≠ d(i_s)]                              cross_penalty, in the mixed reading    (2)
@@ -11,10 +11,11 @@ domain, with states o_t:
     q ← q + U_0 V_0 q + U_d V_d q                               shared_rank, rank                      (4)
 
 for a target in domain d, where t(d) is the last event in d up to t (nothing is added where there is none).
-Without ``mixed_history`` there is no x_t in (3): one network serves all domains, and no event is read beside
-one of another domain. Both readings share their weights. U starts at 0, so that adapters change nothing
-before they have learned, and the scale g at 1. The parts are those of ABXI (Bian et al., WWW 2025) and of
-UCLR's adapters, in the form that serves any number of domains.
+Without ``mixed_history`` there is no x_t in (3), and a sequence is that of a user in one domain: one network
+serves all domains, of each it reads as many events as a model that knows this domain alone, and no event is
+read beside one of another domain. Both readings share their weights. U starts at 0, so that adapters change
+nothing before they have learned, and the scale g at 1. The parts are those of ABXI (Bian et al., WWW 2025)
+and of UCLR's adapters, in the form that serves any number of domains.
 
 Letters: B windows, L positions, F factors, T targets, D domains, R rank, I items of all domains.
 """
@@ -28,7 +29,9 @@ from typing import TYPE_CHECKING
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
+from landbridge.core.types import Ragged
 from landbridge.data.dataset import MultiDomain
+from landbridge.data.sampling.sequences import domain_histories, user_histories
 from landbridge.models.sequential.transformer import Encoder, Reading, Weights, places
 from landbridge.training.torch_backend import torch
 
@@ -45,7 +48,9 @@ class CrossDomain(Settings):
         0.0, "Subtracted from attention scores between events of different domains.", low=0, symbol="γ"
     )
     own_history: bool = setting(False, "Whether the state of the target's own domain, read alone, is used.")
-    mixed_history: bool = setting(True, "Whether the state of the events of all domains is used.")
+    mixed_history: bool = setting(
+        True, "Whether the state of the events of all domains is used; else a sequence is of one domain."
+    )
     rank: int = setting(0, "Rank of the adapter of each domain; 0: none.", low=0, symbol="R")
     shared_rank: int = setting(0, "Rank of an adapter that all domains share; 0: none.", low=0)
 
@@ -66,6 +71,10 @@ class CrossDomain(Settings):
         if self.shared_rank:
             shapes |= _adapter("shared_adapter", 1, self.shared_rank, factors)
         return shapes
+
+    def sequences(self, history: MultiDomain) -> Ragged:
+        """What is read: a row for each user, or for each domain and user, those of one domain together."""
+        return user_histories(history) if self.mixed_history else domain_histories(history)
 
     def states(
         self,

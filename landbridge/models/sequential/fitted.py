@@ -78,8 +78,7 @@ class SequenceModel(QueryVectorsMixin):
 
     def query_vectors(self, domain: str, queries: Queries) -> Float32:
         """The user's factor of Eq. (1), (B, F)."""
-        rows = sequences.query_histories(self.history, self._history, queries)
-        state_BF = self._scaled(self.states(rows, self.history.named(domain)))
+        state_BF = self._scaled(self.states(self._rows(domain, queries), self.history.named(domain)))
         cold_B = self._cold_B(domain, queries)
         if cold_B.any():  # else nothing needs the mean, which costs a block of users for each domain
             state_BF[cold_B] = self._cold_state(domain)
@@ -170,9 +169,23 @@ class SequenceModel(QueryVectorsMixin):
             return state_BF
         return np.asarray(_unit(state_BF) / np.float32(self.temperature))
 
+    def _rows(self, domain: str, queries: Queries) -> Ragged:
+        """What is read of each query towards the domain."""
+        names = (
+            self.history.domain_names if self.cross_domain.mixed_history else (self.history.named(domain),)
+        )
+        return sequences.query_histories(self.history, names, self._stored(domain), queries)
+
+    def _stored(self, domain: str) -> Ragged:
+        """The sequence of each known user that is read towards the domain."""
+        if self.cross_domain.mixed_history:
+            return self._sequences
+        users, number = self.history.n_users, self.history.domain_names.index(self.history.named(domain))
+        return self._sequences.block(slice(number * users, (number + 1) * users))
+
     @cached_property
-    def _history(self) -> Ragged:
-        return sequences.user_histories(self.history)
+    def _sequences(self) -> Ragged:
+        return self.cross_domain.sequences(self.history)
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
@@ -198,7 +211,8 @@ class SequenceModel(QueryVectorsMixin):
     def _mean_state(self, domain: str) -> Float32:
         """Mean state over the first users with events, at most one block: a pass over all users is slow."""
         if domain not in self._mean_states:
-            some = self._history.take(np.flatnonzero(self._history.lengths)[:ROWS_AT_ONCE])
+            history = self._stored(domain)
+            some = history.take(np.flatnonzero(history.lengths)[:ROWS_AT_ONCE])
             state_RF = self._scaled(self.states(some, domain))
             self._mean_states[domain] = mean_embedding(state_RF, np.ones(len(state_RF), bool))
         return self._mean_states[domain]

@@ -32,7 +32,6 @@ from landbridge.core.settings import setting
 from landbridge.core.types import Arrays, Int32, Ragged, Record, Values
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.interactions import Interactions
-from landbridge.data.sampling import sequences
 from landbridge.data.sampling.pairwise import Pairwise
 from landbridge.data.sampling.sequences import Window, Windows
 from landbridge.models.base import Method
@@ -254,7 +253,7 @@ class SequenceMethod(Method):
         if self.precision == "bfloat16" and lacks_bfloat16(where):
             options.progress.note(EMULATED)
         windows = Windows(
-            sequences.user_histories(train),
+            self.cross_domain.sequences(train),
             self.encoder.max_length,
             self.batch_size,
             self.horizon,
@@ -485,7 +484,9 @@ class _Steps:
     def epoch(self, number: int) -> Iterator[SequenceBatch]:
         """Batches of an epoch; they depend only on its number and the seed, so a fit can resume anywhere."""
         rng = generator(self.windows.seed, "extra items", str(number))
-        for step, window in enumerate(self.windows.epoch(number)):
+        for step, of_rows in enumerate(self.windows.epoch(number)):
+            # sequences of one domain each: every domain has a row for each user
+            window = of_rows._replace(row_B=of_rows.row_B % self.table.n_users)
             drawn = [
                 rng.integers(items.start, items.stop, self.method.loss.sampled_negatives, np.int32)
                 for items in self._drawn_from

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+BEHIND = 1 << 31  # more than the events of any history
+
+
 @dataclass(frozen=True, eq=False)
 class SequenceNetwork:
     """The :class:`~landbridge.models.base.QueryNetwork` of a sequence model towards one domain.
@@ -55,6 +58,7 @@ class SequenceNetwork:
 
     def vectors(self, weights: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
         """Eq. (1), (B, F + 1)."""
+        inputs = inputs if self.cross_domain.mixed_history else self._own(inputs)
         item_BW, place_L = inputs[0], torch.arange(self.encoder.max_length)
         count_B1 = (item_BW >= 0).sum(dim=1, keepdim=True)
         place_BL = (count_B1 - self.encoder.max_length).clamp(min=0) + place_L
@@ -80,8 +84,18 @@ class SequenceNetwork:
         vector_BG = torch.cat(
             [torch.where(own_B1, state_BF, factor * state_BF), torch.where(own_B1, 0.0, weight)], dim=1
         )  # Eq. (1)
-        none_B1 = count_B1 == 0 if self.cross_domain.mixed_history else ~own_B1
-        return torch.where(none_B1, self.empty_G, vector_BG)
+        return torch.where(count_B1 == 0, self.empty_G, vector_BG)
+
+    def _own(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The events of the domain alone, and the times of these."""
+        item_BW = inputs[0]
+        own_BW = (item_BW >= 0) & (self.domain_I[item_BW.clamp(min=0)] == self.number)
+        # all differ, so that no sort has to keep the order of equals
+        order_BW = (torch.arange(item_BW.shape[1]) + BEHIND * ~own_BW).argsort(dim=1)
+        return (
+            torch.where(own_BW, item_BW, -1).gather(1, order_BW),
+            *(x.gather(1, order_BW) for x in inputs[1:]),
+        )
 
 
 def gaps(time_BW: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import uneven
+from worlds import timed, uneven
 
 from landbridge.core.errors import DataError
 from landbridge.core.types import Ragged
@@ -137,9 +137,9 @@ def test_the_gap_of_an_event_is_the_time_since_the_one_before_in_powers_of_two()
     _, gap_RL, _ = sequences.last_items(rows, 3)
     assert gap_RL.tolist() == [[2, 4, 21], [0, 2, 0]]
     own = Queries(np.array([-1], np.int32), {"a": Ragged.from_rows([[0, 1, 2]])}, {"a": np.array([9, 5, 6])})
-    assert sequences.query_histories(of_one(table), rows, own).weights.tolist() == [0, 2, 3]
+    assert sequences.query_histories(of_one(table), ("a",), rows, own).weights.tolist() == [0, 2, 3]
     untimed = Queries(np.array([-1], np.int32), {"a": Ragged.from_rows([[0, 1, 2]])})
-    assert sequences.query_histories(of_one(table), rows, untimed).weights.tolist() == [0, 0, 0]
+    assert sequences.query_histories(of_one(table), ("a",), rows, untimed).weights.tolist() == [0, 0, 0]
 
 
 def test_a_query_is_what_it_brings_or_what_is_known() -> None:
@@ -151,13 +151,38 @@ def test_a_query_is_what_it_brings_or_what_is_known() -> None:
     }
     times = {"b": np.array([50, 10]), "a": np.array([20, 5])}
     queries = Queries(np.array([4, 5, -1], np.int32), events, times)
-    found = sequences.query_histories(data, history, queries)
+    found = sequences.query_histories(data, data.domain_names, history, queries)
     start = data["a"].n_items
     assert row(found, 0) == [start + 9, 7, start + 3]
     assert row(found, 1) == row(history, 5)
     assert row(found, 2) == [8]
-    turned = sequences.query_histories(data, history, queries.take(np.array([2, 0])))
+    turned = sequences.query_histories(data, data.domain_names, history, queries.take(np.array([2, 0])))
     assert [row(turned, 0), row(turned, 1)] == [[8], [start + 9, 7, start + 3]]
+
+
+def test_sequences_of_one_domain_are_those_of_the_domain_alone() -> None:
+    data = timed(uneven())
+    rows, users = sequences.domain_histories(data), data.n_users
+    assert len(rows) == 3 * users
+    queries = Queries.of_users([4, -1, 7])
+    for number, (name, items) in enumerate(data.item_slices.items()):
+        alone = sequences.user_histories(data.select([name]))
+        own = rows.block(slice(number * users, (number + 1) * users))
+        assert np.array_equal(own.offsets, alone.offsets)
+        assert np.array_equal(own.columns, alone.columns + items.start)
+        assert np.array_equal(own.weights, alone.weights)
+        found = sequences.query_histories(data, (name,), own, queries)
+        assert np.array_equal(found.columns, own.take([4, -1, 7]).columns)
+
+
+def test_a_query_is_read_in_the_named_domains() -> None:
+    data = uneven()
+    events = {"b": Ragged.from_rows([[3, 9]]), "a": Ragged.from_rows([[7]])}
+    queries = Queries(np.array([-1], np.int32), events, {"b": np.array([50, 10])})
+    none = Ragged.empty(data.n_users)
+    found = sequences.query_histories(data, ("b",), none, queries)
+    assert row(found, 0) == [data["a"].n_items + 9, data["a"].n_items + 3]
+    assert found.weights.tolist() == [0, 6]  # of b all times are known
 
 
 def test_events_without_times_come_domain_by_domain_as_they_are_given() -> None:
@@ -167,6 +192,6 @@ def test_events_without_times_come_domain_by_domain_as_they_are_given() -> None:
         "a": Ragged.from_rows([[7]]),
     }
     found = sequences.query_histories(
-        data, sequences.user_histories(data), Queries(np.array([-1], np.int32), events)
+        data, data.domain_names, sequences.user_histories(data), Queries(np.array([-1], np.int32), events)
     )
     assert row(found, 0) == [7, data["a"].n_items + 9, data["a"].n_items + 3]

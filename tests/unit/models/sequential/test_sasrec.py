@@ -192,6 +192,16 @@ def test_without_the_mixed_reading_other_domains_say_nothing() -> None:
     np.testing.assert_array_equal(fitted.score("a", only_b), fitted.score("a", asking([], [], ([], []))))
 
 
+def test_without_the_mixed_reading_a_domain_has_the_whole_length() -> None:
+    """Events elsewhere take no place among the last L."""
+    parts = {"cross_domain.own_history": True, "cross_domain.mixed_history": False, "encoder.max_length": 3}
+    fitted = SMALL.with_settings({"epochs": 3, **parts}).fit(chains(), ONE)
+    elsewhere = asking([3, 4], [1, 2, 3, 4, 5], ([1, 2], [3, 4, 5, 6, 7]))
+    expected = fitted.score("a", asking([3, 4], [], ([1, 2], [])))
+    np.testing.assert_allclose(fitted.score("a", elsewhere), expected, rtol=1e-5)
+    assert len(np.unique(expected)) == expected.size
+
+
 @pytest.mark.parametrize(("capability", "noted"), [("AVX2", True), ("AVX512", False)])
 def test_short_numbers_that_are_emulated_are_noted(
     capability: str, noted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
