@@ -171,21 +171,18 @@ class SequenceModel(QueryVectorsMixin):
 
     def _rows(self, domain: str, queries: Queries) -> Ragged:
         """What is read of each query towards the domain."""
-        names = (
-            self.history.domain_names if self.cross_domain.mixed_history else (self.history.named(domain),)
-        )
-        return sequences.query_histories(self.history, names, self._stored(domain), queries)
-
-    def _stored(self, domain: str) -> Ragged:
-        """The sequence of each known user that is read towards the domain."""
-        if self.cross_domain.mixed_history:
-            return self._sequences
-        users, number = self.history.n_users, self.history.domain_names.index(self.history.named(domain))
-        return self._sequences.block(slice(number * users, (number + 1) * users))
+        own = self.history.named(domain)
+        names = self.history.domain_names if self.cross_domain.mixed_history else (own,)
+        return sequences.query_histories(self.history, names, self._sequences[own], queries)
 
     @cached_property
-    def _sequences(self) -> Ragged:
-        return self.cross_domain.sequences(self.history)
+    def _sequences(self) -> Mapping[str, Ragged]:
+        """Domain -> the sequence of each known user that is read towards it."""
+        rows, users = self.cross_domain.sequences(self.history), self.history.n_users
+        names = self.history.domain_names
+        if self.cross_domain.mixed_history:
+            return dict.fromkeys(names, rows)
+        return {name: rows.block(slice(d * users, (d + 1) * users)) for d, name in enumerate(names)}
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
@@ -211,7 +208,7 @@ class SequenceModel(QueryVectorsMixin):
     def _mean_state(self, domain: str) -> Float32:
         """Mean state over the first users with events, at most one block: a pass over all users is slow."""
         if domain not in self._mean_states:
-            history = self._stored(domain)
+            history = self._sequences[self.history.named(domain)]
             some = history.take(np.flatnonzero(history.lengths)[:ROWS_AT_ONCE])
             state_RF = self._scaled(self.states(some, domain))
             self._mean_states[domain] = mean_embedding(state_RF, np.ones(len(state_RF), bool))
