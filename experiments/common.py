@@ -151,14 +151,15 @@ def kept_blend(
     simple: Sequence[str],
     seed: int,
 ) -> Mixture:
-    """The guard's blend of the methods by NDCG@10 on validation, decided once and kept in ``path``.
+    """The guard's blend by NDCG@10 on validation, decided once for these pairs and kept in ``path``.
 
     ``fitted``: their models on what ``valid`` knows; ``simple``: those that use one domain at a time.
     """
-    if not path.exists():
+    if not path.exists() or read_json(path)["pairs"] != valid.fingerprint:
         decisions = decide(fitted(), valid, FitOptions(seed), "ndcg@10", simple)
-        write_json(path, asdict(mixture_of(methods, decisions)))
-    return Mixture.from_settings(read_json(path))
+        mixture = asdict(mixture_of(methods, decisions))
+        write_json(path, {"pairs": valid.fingerprint, "mixture": mixture})
+    return Mixture.from_settings(read_json(path)["mixture"])
 
 
 def refitted(

@@ -75,3 +75,13 @@ def test_rows_of_other_pairs_are_not_kept(folder: Path, monkeypatch: pytest.Monk
     run(monkeypatch, 15)
     other = leave_latest_out(uneven(seed=1), seed=15)
     assert not len(sequence_domains._kept(STUDY, other))
+
+
+def test_a_blend_is_decided_anew_for_other_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split, other = (leave_latest_out(uneven(seed=seed), seed=15) for seed in (0, 1))
+    kept = sequence_domains._guard(STUDY, split)
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence_domains, "_fitted", lambda *_: pytest.fail("decided again"))
+        assert sequence_domains._guard(STUDY, split) == kept
+        with pytest.raises(pytest.fail.Exception, match="decided again"):
+            sequence_domains._guard(STUDY, other)
