@@ -67,14 +67,14 @@ def p_value(mean_X: Float64) -> float:
 
 def one_sided(mean_X: Float64) -> float:
     """p of a mean of 0 or less."""
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     at_most = int((mean_X <= 0).sum())
     p = (1 + at_most) / (1 + len(mean_X))
     if at_most:
         return p
     deviation = float(mean_X.std())
-    return min(p, float(norm.sf(mean_X.mean() / deviation))) if deviation else p  # Eq. (4)
+    return min(p, float(ndtr(-mean_X.mean() / deviation))) if deviation else p  # Eq. (4)
 
 
 def mean_interval(
@@ -99,6 +99,6 @@ def _over_domains(total_D: Float64, count_D: Float64) -> Float64:
 
 def _widening(n_users: int) -> float:
     """The factor of Eq. (2)."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    return float(t.ppf(1 - LEVEL / 2, max(n_users - 1, 1)) / norm.ppf(1 - LEVEL / 2))
+    return float(stdtrit(max(n_users - 1, 1), 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2))

@@ -31,8 +31,6 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import log_ndtr
 
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
@@ -157,12 +155,16 @@ def strength(noise: float, rounds: int) -> float:
 
 def delta_at(epsilon: float, mu: float) -> float:
     """δ at ε, Eq. (3)."""
+    from scipy.special import log_ndtr
+
     # logarithms: e^ε overflows where Φ underflows
     return float(np.exp(log_ndtr(mu / 2 - epsilon / mu)) - np.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu)))
 
 
 def epsilon_at(delta: float, mu: float) -> float:
     """The least ε whose δ, Eq. (3), is at most ``delta``."""
+    from scipy.optimize import brentq
+
     if mu == 0 or delta_at(0.0, mu) <= delta:
         return 0.0
     # above the least ε: the bound of Bun & Steinke (TCC 2016), Proposition 1.3
@@ -172,5 +174,7 @@ def epsilon_at(delta: float, mu: float) -> float:
 
 def strength_at(epsilon: float, delta: float) -> float:
     """The largest μ that has (ε, δ): the inverse of :func:`epsilon_at`."""
+    from scipy.optimize import brentq
+
     log_mu = brentq(lambda log: delta_at(epsilon, np.exp(log)) - delta, -20.0, np.log(LARGEST), xtol=1e-13)
     return float(np.exp(log_mu))
