@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 
 import numpy as np
-from scipy.special import ndtri
 
 from landbridge.core.types import Float32
 from landbridge.federation.agreement import SECRET_BYTES
@@ -23,5 +22,7 @@ class SecretNoise:
 
     def standard_normal(self, size: tuple[int, ...], dtype: type[np.float32], /) -> Float32:
         """Eq. (1), under a new key in every call."""
+        from scipy.special import ndtri
+
         word = key_stream(secrets.token_bytes(SECRET_BYTES), size, np.dtype("<u8"))
         return np.asarray(ndtri(((word >> np.uint64(12)) + 0.5) * 2.0**-52), dtype)
