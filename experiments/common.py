@@ -155,11 +155,12 @@ def kept_blend(
 
     ``fitted``: their models on what ``valid`` knows; ``simple``: those that use one domain at a time.
     """
-    if not path.exists() or read_json(path)["pairs"] != valid.fingerprint:
+    kept = read_json(path) if path.exists() else {}
+    if kept.get("pairs") != valid.fingerprint:
         decisions = decide(fitted(), valid, FitOptions(seed), "ndcg@10", simple)
-        mixture = asdict(mixture_of(methods, decisions))
-        write_json(path, {"pairs": valid.fingerprint, "mixture": mixture})
-    return Mixture.from_settings(read_json(path)["mixture"])
+        kept = {"pairs": valid.fingerprint, "mixture": asdict(mixture_of(methods, decisions))}
+        write_json(path, kept)
+    return Mixture.from_settings(kept["mixture"])
 
 
 def refitted(

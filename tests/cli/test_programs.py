@@ -42,27 +42,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-IMPORTED = """
-import sys
-from landbridge.cli.main import main
-
-sys.argv = ["landbridge", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print("imported:", *{name for name in sys.modules if name.count(".") < 2})
-"""
-
-
 @pytest.mark.parametrize("verb", ["fit", "recommend"])
 def test_what_takes_long_to_import_is_imported_where_it_is_used(verb: str, shop: Path) -> None:
     words = {
         "fit": (shop / "books.csv", *FIT, "--model", "cdimf", "--out", shop / "imported"),
         "recommend": (shop / "run", "--domain", "books", "--user", "20"),
     }
-    command = [sys.executable, "-c", IMPORTED, verb, *map(str, words[verb])]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    imported = set(said.split("imported:")[1].split())
+    command = [sys.executable, "-X", "importtime", "-m", "landbridge", verb, *map(str, words[verb])]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    imported = {line.rpartition("|")[2].strip() for line in said.splitlines()}
     assert "numpy" in imported
     assert not imported & {"scipy.stats", "scipy.optimize", "torch", "pandas", "matplotlib", "onnx"}
 
