@@ -116,17 +116,23 @@ def _methods(stored: Mapping[str, Any]) -> dict[str, Method]:
 
 
 def chosen(name: str, split: Split) -> tuple[dict[str, Method], Mixture]:
-    """The tuned candidates, and the blend of them, decided once."""
+    """The tuned candidates, and the blend of them, decided once for these pairs."""
     path = _choice(name)
-    if not path.exists():
+    stored = read_json(path) if path.exists() else {}
+    if stored.get("pairs") != split.valid.fingerprint:
         began, options = time.perf_counter(), FitOptions(seed=SEEDS[0])
         tuning = Tuning(DEFAULT.trials, DEFAULT.seconds, METRIC, _folder(name) / "search")
         members, fitted = tuned_candidates(candidates(split.train), split, options, tuning, jobs=2)
         searched = time.perf_counter()
         mixture, _ = decided(members, split, options, METRIC, simple_members(members), fitted)
         facts = {"search": searched - began, "decisions": time.perf_counter() - searched}
-        write_json(path, {"members": _stored(members), "mixture": asdict(mixture), "seconds": facts})
-    stored = read_json(path)
+        stored = {
+            "pairs": split.valid.fingerprint,
+            "members": _stored(members),
+            "mixture": asdict(mixture),
+            "seconds": facts,
+        }
+        write_json(path, stored)
     return _methods(stored["members"]), Mixture.from_settings(stored["mixture"])
 
 

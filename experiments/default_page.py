@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -141,6 +141,16 @@ def _compared(values: pl.DataFrame, domains: list[str]) -> list[dict[str, Any]]:
                 **difference_of(row),
             }
         )
+    return with_p(records, p_values)
+
+
+def comparisons(values: pl.DataFrame, pairs: Iterable[tuple[str, str]], metric: str) -> list[dict[str, Any]]:
+    """A row for each pair of models: what the first has more than the second, corrected over the table."""
+    records, p_values = [], []
+    for label, against in pairs:
+        row = compare_over_domains(evaluation_of(values, label), evaluation_of(values, against), metric)
+        p_values.append(row["p"])
+        records.append({"model": label, "against": against, **difference_of(row)})
     return with_p(records, p_values)
 
 

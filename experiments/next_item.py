@@ -22,7 +22,7 @@ import polars as pl
 
 from experiments import rows
 from experiments.common import CELLS, PAGES, digest, kept_blend, markdown, page, settings_text
-from experiments.default import chosen
+from experiments.default import STUDIES, chosen
 from experiments.default_page import (
     AUTO,
     difference_of,
@@ -64,7 +64,7 @@ COMPARED = (("sasrec", "seqrules"), (AUTO, "sasrec"), (VARIANT, "sasrec"), ("dwl
 def main(seeds: list[int]) -> None:
     """Every model with the given seeds; the page holds the seeds that are finished."""
     split = protocol()
-    members, mixture = chosen(STUDY, split)
+    members, mixture = chosen(STUDY, STUDIES[STUDY]())
     methods = members | {VARIANT: _with_epochs(BASE.with_settings(PARTS[ADOPTED]), split)}
     blends = {AUTO: mixture, BLEND: _blend(methods, split)}
     methods |= {"dwl": _with_epochs(DWL.from_settings(IN_AUTO | PARTS[ADOPTED]), split)}

@@ -17,8 +17,7 @@ any machine.
 from __future__ import annotations
 
 import argparse
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,11 +26,10 @@ from typing import Any
 import polars as pl
 
 from experiments import rows
+from experiments.by_seed import BySeed, fit, ranked
 from experiments.common import (
-    CELLS,
     PAGES,
     chosen,
-    digest,
     grid,
     kept_blend,
     markdown,
@@ -40,6 +38,7 @@ from experiments.common import (
     settings_text,
 )
 from experiments.default_page import (
+    comparisons,
     difference_of,
     evaluation_of,
     from_worst,
@@ -49,7 +48,7 @@ from experiments.default_page import (
 )
 from experiments.one_list import Raw
 from experiments.sequence_parts import BASE, METRICS, PARTS, SEED, measured
-from landbridge.core.files import atomic_write, read_json, write_json
+from landbridge.core.files import read_json, write_json
 from landbridge.core.types import Bool, Float32
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.io.readers import read
@@ -57,7 +56,6 @@ from landbridge.data.queries import Queries
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_last_out, leave_latest_out
 from landbridge.datasets import catalog
-from landbridge.evaluation.evaluate import evaluate
 from landbridge.evaluation.significance import compare_over_domains
 from landbridge.models.base import Fitted, Method
 from landbridge.models.linear.ease import EASE
@@ -65,7 +63,6 @@ from landbridge.models.linear.item_knn import ItemKNN
 from landbridge.models.linear.sequential_rules import SequentialRules
 from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
-from landbridge.training.options import FitOptions
 
 NAME = "sequence-domains"
 SEEDS = (15, 16, 17, 18, 19)
@@ -84,12 +81,12 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.data:
         split = STUDIES[name]()
-        for seed in given.seeds:
-            if seed not in _kept(name, split)["seed"]:
-                _tested(name, split, seed)
-                print(name, seed, flush=True)
-                _publish(name, split)
-            write_page()
+        study = _study(name, split)
+        for seed in study.left(given.seeds):
+            study.rank(seed, split.test, partial(_tested, study, split, seed))
+            _publish(study, split)
+            print(name, seed, flush=True)
+        write_page()
 
 
 def ciao() -> Split:
@@ -154,19 +151,12 @@ class Apart(Raw):
         return self.models[domain].unlisted(domain)
 
 
-def _fit(method: Method, history: MultiDomain, seed: int, work: Path) -> Fitted:
-    """A fit that goes on where it was killed, by its folder in ``work``."""
-    work_dir = work / digest([method.flat(), history.fingerprint])
-    work_dir.mkdir(parents=True, exist_ok=True)
-    return method.fit(history, FitOptions(seed, work_dir=work_dir))
-
-
 def _apart(split: Split, holdout: Holdout, seed: int, work: Path) -> Apart:
     """Each domain's model on what is known in ``holdout``, with its own number of epochs."""
     models = {}
     for name in split.valid.targets:
         own = Split(split.valid.select([name]), split.test.select([name]))
-        models[name] = _fit(_with_epochs(BASE, own), holdout.history.select([name]), seed, work)
+        models[name] = fit(_with_epochs(BASE, own), holdout.history.select([name]), seed, work)
     return Apart(next(iter(models.values())), models, holdout.history)
 
 
@@ -189,95 +179,56 @@ def _fitted(split: Split, holdout: Holdout, seed: int, work: Path) -> dict[str, 
     found: dict[str, Any] = {POPULARITY: Popularity().fit(holdout.history)}
     found[APART] = _apart(split, holdout, seed, work)
     for label, method in METHODS.items():
-        found[label] = _fit(_with_epochs(method, split), holdout.history, seed, work)
+        found[label] = fit(_with_epochs(method, split), holdout.history, seed, work)
     return found
 
 
-def _guard(name: str, split: Split) -> Mixture:
+def _study(name: str, split: Split) -> BySeed:
+    return BySeed(NAME, name, split.test.fingerprint)
+
+
+def _guard(study: BySeed, split: Split, work: Path) -> Mixture:
     """The guard's blend, decided once on validation."""
     methods = {POPULARITY: Popularity(), APART: BASE, **METHODS}
-    fitted = partial(_fitted, split, split.valid, SEED, _fits(name, SEED))
-    path = PAGES / "choices" / f"{NAME}-{name}.json"
+    fitted = partial(_fitted, split, split.valid, SEED, work)
+    path = PAGES / "choices" / f"{NAME}-{study.name}.json"
     return kept_blend(path, methods, fitted, split.valid, (POPULARITY, APART), SEED)
 
 
-def _kept(name: str, split: Split) -> pl.DataFrame:
-    """The rows beside the page, none where these are of other pairs."""
-    if rows.facts_of(NAME, name).get("pairs") != split.test.fingerprint:
-        return pl.DataFrame(schema={"seed": pl.Int32})
-    return rows.study_of(NAME, name).rows
+def _tested(study: BySeed, split: Split, seed: int, work: Path) -> dict[str, Any]:
+    """The networks with a seed, on what is known at test time, and what the guard takes of them."""
+    mixture = _guard(study, split, work)
+    models = _fitted(split, split.test, seed, work)
+    blended = {label: models[label] for label in mixture.members}
+    return models | {GUARDED: BlendModel(split.test.history, mixture, (), blended)}
 
 
-def _tested(name: str, split: Split, seed: int) -> None:
-    """The ranks of the networks with a seed on test."""
-    if not _file(name, seed).exists():
-        mixture = _guard(name, split)
-        models = _fitted(split, split.test, seed, _fits(name, seed))
-        blended = {label: models[label] for label in mixture.members}
-        models[GUARDED] = BlendModel(split.test.history, mixture, (), blended)
-        _ranked(models, split.test, _file(name, seed))
-        shutil.rmtree(_fits(name, seed), ignore_errors=True)
-
-
-def _simple_tested(name: str, split: Split) -> tuple[pl.DataFrame, dict[str, str]]:
+def _simple_tested(study: BySeed, split: Split) -> tuple[pl.DataFrame, dict[str, str]]:
     """The ranks of the simple models, which have no seed, on test, and their settings."""
-    kept = _kept(name, split)
+    kept = study.kept()
     if len(kept):
-        settings = rows.facts_of(NAME, name)["settings"]
+        settings = rows.facts_of(NAME, study.name)["settings"]
         simple = pl.col("model").is_in([*settings]) & (pl.col("seed") == kept["seed"][0])
         return kept.filter(simple).drop("seed"), settings
-    file = _folder(name) / "simple.parquet"
+    file = study.folder / "simple.parquet"
     if not file.exists():
         methods = _simple(split)
         facts = {label: settings_text(method) for label, method in methods.items()}
         write_json(file.with_name("settings.json"), facts)
-        _ranked(
-            {label: method.fit(split.test.history) for label, method in methods.items()}, split.test, file
-        )
+        ranked({label: method.fit(split.test.history) for label, method in methods.items()}, split.test, file)
     return pl.read_parquet(file), read_json(file.with_name("settings.json"))
 
 
-def _ranked(models: Mapping[str, Any], holdout: Holdout, path: Path) -> None:
-    """The ranks of the models, kept in a file."""
-    ranks = {label: evaluate(model, holdout).rows for label, model in models.items()}
-    found = pl.concat([each.with_columns(model=pl.lit(label)) for label, each in ranks.items()])
-    with atomic_write(path) as temporary:
-        found.write_parquet(temporary)
-
-
-def _folder(name: str) -> Path:
-    folder = CELLS / NAME / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _fits(name: str, seed: int) -> Path:
-    """Where unfinished fits are, until the seed is ranked."""
-    return _folder(name) / f"fits-{seed}"
-
-
-def _file(name: str, seed: int) -> Path:
-    return _folder(name) / f"{seed}.parquet"
-
-
-def _publish(name: str, split: Split) -> None:
+def _publish(study: BySeed, split: Split) -> None:
     """Every finished seed, with those that are kept beside the page."""
-    kept, (simple, settings) = _kept(name, split), _simple_tested(name, split)
-    done = [kept] if len(kept) else []
-    for seed in SEEDS:
-        if _file(name, seed).exists() and seed not in kept["seed"]:
-            both = (pl.read_parquet(_file(name, seed)), simple)
-            done += [part.with_columns(seed=pl.lit(seed, pl.Int32)) for part in both]
+    simple, settings = _simple_tested(study, split)
     facts = {
-        "name": name,
-        "place": list(STUDIES).index(name),
-        "pairs": split.test.fingerprint,
+        "place": list(STUDIES).index(study.name),
         "events": _events(split),
         "settings": settings,
-        "weights": _guard(name, split).weights,
+        "weights": _guard(study, split, study.folder).weights,
     }
-    whole = pl.concat([part.select(rows.COLUMNS) for part in done], how="vertical_relaxed")
-    rows.publish(NAME, name, whole, facts)
+    study.publish(SEEDS, facts, simple)
 
 
 def _events(split: Split) -> dict[str, int]:
@@ -317,20 +268,11 @@ def _section(study: rows.Study) -> str:
             f"{seeds} seeds; {settings}.",
             *([READING[study.facts["name"]]] if study.facts["name"] in READING else []),
             markdown([{"model": label, "mean over domains": means[label]} for label in from_worst(means)]),
-            markdown(_comparisons(values, COMPARED)),
+            markdown(comparisons(values, COMPARED, METRICS[-1])),
             "By domain:",
             markdown(_by_domain(values, domains, study.facts["events"])),
         ]
     )
-
-
-def _comparisons(values: pl.DataFrame, pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    records, p_values = [], []
-    for label, against in pairs:
-        row = compare_over_domains(evaluation_of(values, label), evaluation_of(values, against), METRICS[-1])
-        p_values.append(row["p"])
-        records.append({"model": label, "against": against, **difference_of(row)})
-    return with_p(records, p_values)
 
 
 def _by_domain(values: pl.DataFrame, domains: list[str], events: Mapping[str, int]) -> list[dict[str, Any]]:

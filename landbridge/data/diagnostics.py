@@ -31,6 +31,10 @@ SEVERITIES: tuple[Severity, ...] = ("ok", "note", "warning", "stop")
 FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a method
 COLD_SHARE = 0.5  # above: most users or items have one or two events
 BURST_SHARE = 0.5  # above: the order of most events within their user is arbitrary
+ARBITRARY = (
+    "; their order is taken as unknown (where the file has the events in the order in which they happened, "
+    "give each row's number as its time)"
+)
 LISTED_SHARE = 0.02  # above: duplicate items have enough events to bias every result
 SAME_USERS = 0.1  # the least correlation of activity expected between domains of the same users
 DIFFERENT_USERS = 0.05  # a correlation surely below this is that of different users
@@ -336,7 +340,8 @@ def _bursts(data: MultiDomain) -> Iterator[Finding]:
         daily = bool(np.all(events.time % DAY == events.time[0] % DAY))
         severity: Severity = "warning" if share > BURST_SHARE and not daily else "ok"
         unit = "day" if daily else "second"
-        text = f"In {name}, {share:.1%} of events share their user's {unit} with another event."
+        text = f"In {name}, {share:.1%} of events share their user's {unit} with another event"
+        text += f"{ARBITRARY}." if severity != "ok" else "."
         yield Finding("bursts", severity, (name,), text, {"share": share, "whole_days": daily})
 
 

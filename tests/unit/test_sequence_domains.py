@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from worlds import uneven
 
-from experiments import common, rows, sequence_domains
+from experiments import by_seed, common, rows, sequence_domains
 from experiments.sequence_domains import APART, KNN, METHODS
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_latest_out
 from landbridge.models.linear.item_knn import ItemKNN
-from landbridge.models.mixture import POPULARITY
+from landbridge.models.mixture import POPULARITY, Mixture
 from landbridge.models.popularity import Popularity
-from landbridge.models.sequential import method as sequential
-from landbridge.testing.methods import small
 
 STUDY = "ciao"
 
@@ -29,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / f"pages/rows/{sequence_domains.NAME}").mkdir(parents=True)
     for module in (common, rows, sequence_domains):
         monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
-    monkeypatch.setattr(sequence_domains, "CELLS", tmp_path / "cells")
+    monkeypatch.setattr(by_seed, "CELLS", tmp_path / "cells")
     monkeypatch.setattr(sequence_domains, "STUDIES", {STUDY: lambda: leave_latest_out(uneven(), seed=15)})
     monkeypatch.setattr(sequence_domains, "_simple", lambda split: {KNN: ItemKNN()})
     monkeypatch.setattr(sequence_domains, "_fitted", quick)
@@ -50,7 +48,7 @@ def test_finished_seeds_are_not_done_again(folder: Path, monkeypatch: pytest.Mon
     run(monkeypatch, 15, 16)
     page = (folder / "pages/sequence-domains.md").read_text()
     assert "2 seeds; item-kNN" in page
-    monkeypatch.setattr(sequence_domains, "CELLS", folder / "another machine")
+    monkeypatch.setattr(by_seed, "CELLS", folder / "another machine")
     with monkeypatch.context() as patch:
         patch.setattr(sequence_domains, "_fitted", lambda *_: pytest.fail("fitted again"))
         run(patch, 15, 16)
@@ -63,25 +61,21 @@ def test_finished_seeds_are_not_done_again(folder: Path, monkeypatch: pytest.Mon
     assert kept.group_by("model").len()["len"].n_unique() == 1  # all models with all seeds
 
 
-def test_a_fit_that_is_done_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = small("sasrec")
-    one = sequence_domains._fit(method, uneven(), 3, tmp_path)
-    monkeypatch.setattr(sequential._Steps, "epoch", lambda *_: pytest.fail("learned again"))
-    other = sequence_domains._fit(method, uneven(), 3, tmp_path)
-    assert one.log == other.log
-
-
 def test_rows_of_other_pairs_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, 15)
     other = leave_latest_out(uneven(seed=1), seed=15)
-    assert not len(sequence_domains._kept(STUDY, other))
+    assert sequence_domains._study(STUDY, other).left([15]) == [15]
 
 
 def test_a_blend_is_decided_anew_for_other_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split, other = (leave_latest_out(uneven(seed=seed), seed=15) for seed in (0, 1))
-    kept = sequence_domains._guard(STUDY, split)
+    kept = guard(split, folder)
     with monkeypatch.context() as patch:
         patch.setattr(sequence_domains, "_fitted", lambda *_: pytest.fail("decided again"))
-        assert sequence_domains._guard(STUDY, split) == kept
+        assert guard(split, folder) == kept
         with pytest.raises(pytest.fail.Exception, match="decided again"):
-            sequence_domains._guard(STUDY, other)
+            guard(other, folder)
+
+
+def guard(split: Split, folder: Path) -> Mixture:
+    return sequence_domains._guard(sequence_domains._study(STUDY, split), split, folder)
