@@ -14,7 +14,7 @@ SOURCES = [
     *sorted((ROOT / "landbridge").rglob("*.html")),
     *sorted((ROOT / "experiments").rglob("*.py")),
     *sorted((ROOT / "benchmarks").rglob("*.py")),
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "results" not in path.parts),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
