@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch  # noqa: F401 (loading it is no part of learning)
@@ -32,6 +32,9 @@ from landbridge.models.sequential.sasrec import SASRec
 from landbridge.training import optimizer_kernels as row_kernels  # noqa: F401
 from landbridge.training.options import FitOptions
 from landbridge.training.phase import Phase
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ENDLESS = 10_000  # epochs: the parent says when it is over
 
@@ -97,7 +100,11 @@ def ratings(dataset: str) -> MultiDomain:
     """All ratings of a release of MovieLens as one table with times."""
     import polars as pl
 
-    table = pl.read_parquet(catalog.get(dataset) / "ratings.parquet")
+    return one_domain(pl.read_parquet(catalog.get(dataset) / "ratings.parquet"))
+
+
+def one_domain(table: pl.DataFrame) -> MultiDomain:
+    """Ratings with columns ``user``, ``item`` and ``timestamp``."""
     users, items = (np.unique(table[side].to_numpy(), return_inverse=True) for side in ("user", "item"))
     sizes = len(users[0]), len(items[0])
     events = Interactions.from_events(users[1], items[1], *sizes, time=table["timestamp"].to_numpy())

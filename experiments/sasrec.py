@@ -1,33 +1,41 @@
-"""Is our SASRec as good as good implementations are? MovieLens-1M, every user's last two ratings held out.
+"""Is our SASRec as good as good implementations are? MovieLens-1M, every user's last rating held out.
 
-    python -m experiments.sasrec [variant … | blend | anew]
+    python -m experiments.sasrec                              both orders of ties, all seeds
+    python -m experiments.sasrec --orders file --seeds 15     these; a killed run continues
 
-One domain, all ratings, all unseen films ranked. As in the paper, the model learns from all but the
-last two ratings of every user, is validated on the last but one, and gets that one, too, when it is tested on
-the last. Of the variants that have been learned, the one that is best on validation is tested, and blended
-with the other models by weights chosen on validation, as `auto` does (``blend`` in place of variants); both
-once more when it is fitted anew, for as many epochs, on all but the last rating, as the other models are
-(``anew``). Run again after a kill, it continues with the epoch it was in.
+One domain, all ratings, all unseen films ranked. Half of the ratings have the time stamp of the user's rating
+before, so the order of ties is a part of the protocol: "random", drawn anew by user and film, as landbridge
+does, and "file", the order of the release, which programs that sort by time with a stable sort keep.
+
+The variant of SASRec and its epochs were chosen on validation, ties in random order; they are not chosen anew
+for the order of the file. The simple models are tuned on validation in each order. A blend of all of them has
+weights chosen on validation by activity, as `auto` does. Then all are fitted on all but the last ratings,
+with five seeds, and tested. What is finished is kept beside the page, and seeds can be added on any machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sequence_ours import ratings
-from experiments.common import CELLS, cell, chosen, grid, kept_blend, markdown, page, settings_text
-from landbridge.core.files import read_json, write_json
+import polars as pl
+
+from benchmarks.sequence_ours import one_domain, ratings
+from experiments import rows
+from experiments.by_seed import BySeed, fit
+from experiments.common import CELLS, PAGES, chosen, digest, grid, kept, kept_blend, kept_rows, markdown, page
+from experiments.default_page import comparisons, evaluation_of, from_worst, means_over_domains, with_metric
+from landbridge.data.dataset import MultiDomain
 from landbridge.data.splitting.holdout import Split
 from landbridge.data.splitting.splits import leave_latest_out
-from landbridge.evaluation.evaluate import Evaluation, Validator, evaluate
+from landbridge.datasets import catalog
+from landbridge.evaluation.evaluate import Validator
 from landbridge.models.als.ials import IALS
 from landbridge.models.base import Fitted, Method
 from landbridge.models.linear.ease import EASE
@@ -37,35 +45,159 @@ from landbridge.models.mixture import POPULARITY, BlendModel, Mixture
 from landbridge.models.popularity import Popularity
 from landbridge.models.sequential.sasrec import SASRec
 from landbridge.selection.auto import simple_members
-from landbridge.store.runs import load, save
 from landbridge.training.options import FitOptions
 
-RUN = CELLS / "sasrec"
+NAME, DATA = "sasrec", "movielens-1m"
 METRICS = ("hr@10", "ndcg@10")
-PUBLISHED = {"FuXi-α": "0.1813", "SASRec of RecTools": "0.1779"}  # by this protocol, of one model each
-SEED = 15
-WIDE = {"encoder.factors": 128, "encoder.max_length": 200, "encoder.dropout": 0.3, "batch_size": 32}
+SEEDS = (15, 16, 17, 18, 19)
+PUBLISHED = {  # NDCG@10 in full ranking of the last rating, of one model each; none says how it orders ties
+    "HSTU-large": 0.1893,
+    "FuXi-α": 0.1813,
+    "SASRec of RecTools": 0.1779,
+    "eSASRec": 0.1772,
+    "gSASRec": 0.1726,
+}
+EVERY, PATIENCE, MOST = 2, 4, 200  # epochs between validations, of these without a gain, and in all
 VARIANTS: Mapping[str, Method] = {
-    name: SASRec.from_settings({"epochs": 200} | changed)
+    name: SASRec.from_settings({"epochs": MOST} | changed)
     for name, changed in {
         "64 factors, 50 events": {"lr": 2e-3},
-        "128 factors, 200 events": WIDE,
-        "128 factors, 200 events, dropout .2": WIDE | {"encoder.dropout": 0.2},
-        "128 factors, 200 events, dropout .5": WIDE | {"encoder.dropout": 0.5},
+        "128 factors, 200 events": {
+            "encoder.factors": 128,
+            "encoder.max_length": 200,
+            "encoder.dropout": 0.3,
+            "batch_size": 32,
+        },
     }.items()
 }
-EVERY, PATIENCE = 2, 4
-ALS = {"alpha0": (0.03, 0.1, 0.3), "reg": (0.03, 0.1, 0.3)}
 RECENT = {"rank_exponent": (0.0, 0.5, 1.0, 1.5)}  # how much of a user's latest events counts more
-EASES = RECENT | {"reg": (100.0, 300.0, 1000.0, 3000.0)}
-KNNS = RECENT | {"shrinkage": (0.0, 50.0, 500.0), "similarity": ("none", "bm25"), "neighbours": (50, 200)}
-RULES = {
-    "window": (10, 30),
-    "source_exponent": (0.7, 1.0),
-    "rank_exponent": (1.0, 1.5),
-    "neighbours": (100, 500),
+GRIDS: Mapping[str, list[Method]] = {
+    "sequential rules": grid(
+        SequentialRules(),
+        window=(10, 30),
+        source_exponent=(0.7, 1.0),
+        rank_exponent=(1.0, 1.5),
+        neighbours=(100, 500),
+    ),
+    "item-kNN": grid(
+        ItemKNN(sharing="joined"),
+        shrinkage=(0.0, 50.0, 500.0),
+        similarity=("none", "bm25"),
+        neighbours=(50, 200),
+        **RECENT,
+    ),
+    "EASE": grid(EASE(sharing="joined", form="auto"), reg=(100.0, 300.0, 1000.0, 3000.0), **RECENT),
+    "ALS, 128 factors": grid(
+        IALS(factors=128, sharing="joined"), alpha0=(0.03, 0.1, 0.3), reg=(0.03, 0.1, 0.3)
+    ),
+    POPULARITY: [Popularity()],
 }
 BLEND, OWN = "all blended", "SASRec"
+COMPARED = ((BLEND, OWN), (OWN, "sequential rules"), (BLEND, "sequential rules"))
+READING = (
+    "The order of the release is worth much: what stands next to each other there was rated together. SASRec "
+    "alone is above all published figures but HSTU-large's there, and the blend above all of them; in random "
+    "order neither SASRec nor the rules know it. None of the published figures says which order is its own, "
+    "so that only both orders together say where SASRec stands: with ties in random order SASRec, fitted "
+    "without the last but one ratings, has had .1676 and the blend of it .1892 (one seed)."
+)
+
+
+def main() -> None:
+    """The named orders and seeds, all by default; the page holds everything that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--orders", nargs="*", default=list(ORDERS), choices=ORDERS)
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    given = parser.parse_args()
+    for order in given.orders:
+        split = leave_latest_out(ORDERS[order]())
+        study = BySeed(NAME, order, split.test.fingerprint)
+        for seed in study.left(given.seeds):
+            study.rank(seed, split.test, partial(_models, study, split, seed))
+            study.publish(SEEDS, {"place": list(ORDERS).index(order), "chosen": split.valid.fingerprint})
+            write_page()
+            print(order, seed, flush=True)
+
+
+def in_file_order() -> MultiDomain:
+    """The ratings by time, and of equal time in the order of the release; their places are the times."""
+    table = pl.read_parquet(catalog.get(DATA) / "ratings.parquet").sort("timestamp", maintain_order=True)
+    return one_domain(table.with_columns(timestamp=pl.int_range(pl.len())))
+
+
+ORDERS: Mapping[str, Callable[[], MultiDomain]] = {"file": in_file_order, "random": partial(ratings, DATA)}
+
+
+def _models(study: BySeed, split: Split, seed: int, work: Path) -> dict[str, Any]:
+    """All models with a seed on what is known at test time, and their blend."""
+    methods, history = _methods(split), split.test.history
+    mixture = _mixture(study, split, methods)
+    models: dict[str, Any] = {label: fit(method, history, seed, work) for label, method in methods.items()}
+    blended = {label: models[label] for label in mixture.members}
+    return models | {BLEND: BlendModel(history, mixture, (), blended)}
+
+
+def _mixture(study: BySeed, split: Split, methods: Mapping[str, Method]) -> Mixture:
+    """The blend, decided on validation once."""
+
+    def fitted() -> dict[str, Fitted]:
+        work = study.folder / "train"
+        return {label: fit(method, split.train, SEEDS[0], work) for label, method in methods.items()}
+
+    path = PAGES / "choices" / f"{NAME}-{study.name}.json"
+    return kept_blend(path, methods, fitted, split.valid, simple_members(methods), SEEDS[0])
+
+
+def _methods(split: Split) -> dict[str, Method]:
+    """SASRec and the simple models, as validation chose them."""
+    simple = {label: _tuned(label, split) for label in GRIDS}
+    return {OWN: _best_variant()} | simple
+
+
+def _tuned(label: str, split: Split) -> Method:
+    """The best of a simple model's grid, kept beside the page."""
+    methods = GRIDS[label]
+
+    def made() -> dict[str, Any]:
+        best, trials = chosen(methods, split, seed=SEEDS[0])
+        return {"settings": dict(best.changed()), "validation": trials["valid"].max(), "trials": len(trials)}
+
+    key = {"model": label, "pairs": split.valid.fingerprint}
+    return type(methods[0]).from_settings(kept(NAME, key, made)["settings"])
+
+
+def _best_variant() -> Method:
+    """The variant that is best on validation, with its epochs."""
+    split = leave_latest_out(ratings(DATA))
+    found = {name: _validated(name, split) for name in VARIANTS}
+    best = max(found, key=lambda name: found[name]["validation"])
+    return VARIANTS[best].with_settings({"epochs": found[best]["best after"]})
+
+
+def _validated(name: str, split: Split) -> dict[str, Any]:
+    """Train a variant until validation is best, once; kept beside the page with what it took."""
+    method = VARIANTS[name]
+    key = {"model": name, "pairs": split.valid.fingerprint, "settings": dict(method.changed())}
+
+    def made() -> dict[str, Any]:
+        work = CELLS / NAME / digest(key)
+        work.mkdir(parents=True, exist_ok=True)
+        clock = Clock(work / "seconds")
+        options = FitOptions(
+            seed=SEEDS[0],
+            threads=1,
+            validate=Validator(split.valid, threads=1),
+            patience=PATIENCE,
+            validate_every=EVERY,
+            work_dir=work,
+            progress=clock,
+        )
+        log = method.fit(split.valid.history, options).log
+        best = method.stopped(log).flat()["epochs"]
+        validation = max(record["valid"] for record in log if "valid" in record)
+        return {"validation": validation, "epochs": len(log), "best after": best, "epoch, s": clock.epoch}
+
+    return kept(NAME, key, made)
 
 
 class Clock:
@@ -93,168 +225,68 @@ class Clock:
         return statistics.median(map(float, self.kept.read_text().split()))
 
 
-def main(names: list[str]) -> None:
-    """Learn the named variants, all by default, or take up what has been learned, and write the page."""
-    split = leave_latest_out(ratings("movielens-1m"))
-    steps: dict[str, Callable[[], None]] = {
-        **{name: partial(_learned, name, split) for name in VARIANTS},
-        "blend": lambda: _blended(split, _learned_model(split), "blend"),
-        "anew": lambda: _blended(split, _anew(split), "blend-anew"),
-    }
-    for name in names or steps:
-        steps[name]()
-        _publish(split)
-
-
-def _publish(split: Split) -> None:
-    """The page: of all variants that were learned the validation, of the best one the test."""
-    reported = {name: read_json(_folder(name) / "fit.json") for name in VARIANTS if _is_learned(name)}
-    best, others = _best(), _simple(split)
-    folder = _folder(best)
-    tests = {
-        f"{BLEND}, anew": folder / "blend-anew.parquet",
-        BLEND: folder / "blend.parquet",
-        f"SASRec, {best}, anew": folder / "anew.parquet",
-        f"SASRec, {best}": folder / "test.parquet",
-    }
-    evaluated = {name: Evaluation.read(file) for name, file in tests.items() if file.exists()} | {
-        name: cell(method, split.test, SEED, "test")[0] for name, method in others.items()
-    }
-    settings = "; ".join(f"{name} {settings_text(method)}" for name, method in others.items())
+def write_page() -> None:
+    """The page of what is kept."""
+    validated = [row for row in kept_rows(NAME) if row["model"] in VARIANTS]
+    text = (
+        "All ratings as one domain; every user's last rating is the test, all unseen films are ranked. Of "
+        "all ratings 53 % have the time stamp of the user's rating before, of the last ones 42 %: `random` "
+        "puts ties in an order drawn by user and film, `file` keeps that of the release. Models are fitted "
+        "on all but the last ratings. The variant of SASRec and its epochs were chosen on the last but one, "
+        "ties in random order, for both; the simple models were tuned in each order. "
+        f"`{BLEND}`: of all of them, with weights chosen on validation by activity, as `auto` does. "
+        "Intervals (95 %) and p by a bootstrap over users and seeds; Holm over each table."
+    )
     page(
-        "sasrec",
+        NAME,
         "SASRec on MovieLens-1M",
         [
-            "All ratings as one domain; every user's last rating is the test, the one before validation; all "
-            "unseen films are ranked; one seed, one thread. SASRec learns from what is before both and is "
-            "given the validation rating when it is tested, as in its paper; the others "
-            "are fitted anew with it, settings from validation, and so is SASRec where the table says "
-            f"`anew`. The variant of SASRec that is best on validation is tested. `{BLEND}`: of that and the "
-            "simple models, with weights chosen on validation by activity, as `auto` does; `anew` with "
-            f"SASRec fitted anew. Settings: {settings}.",
-            markdown([_row(name, each) for name, each in evaluated.items()] + _published()),
-            "The variants. `s`: processor time of an epoch, the median.",
-            markdown([_fit_row(name, each) for name, each in reported.items()]),
+            text,
+            READING,
+            *map(_section, rows.studies(NAME)),
+            "## The variants\n\nOn validation, ties in random order; `epoch, s`: processor time, the median.",
+            markdown([_variant_row(row) for row in validated]),
         ],
     )
 
 
-def _published() -> list[dict[str, Any]]:
-    """Rows of published figures."""
-    return [{"model": f"{name}, published", "ndcg@10": figure} for name, figure in PUBLISHED.items()]
-
-
-def _best() -> str:
-    """The learned variant that is best on validation."""
-    learned = [name for name in VARIANTS if _is_learned(name)]
-    return max(learned, key=lambda name: read_json(_folder(name) / "fit.json")["validation"])
-
-
-def _simple(split: Split) -> dict[str, Method]:
-    """What needs no network, tuned on validation."""
-    grids: dict[str, list[Any]] = {
-        "sequential rules": grid(SequentialRules(), **RULES),
-        "item-kNN": grid(ItemKNN(sharing="joined"), **KNNS),
-        "EASE": grid(EASE(sharing="joined", form="auto"), **EASES),
-        "ALS, 128 factors": grid(IALS(factors=128, sharing="joined"), **ALS),
-    }
-    tuned = {name: chosen(methods, split, seed=SEED)[0] for name, methods in grids.items()}
-    return tuned | {POPULARITY: Popularity()}
-
-
-def _learned_model(split: Split) -> Fitted:
-    """The best variant as it was learned, with the validation ratings in its history."""
-    return replace(load(_folder(_best()) / "model"), history=split.test.history)
-
-
-def _anew(split: Split) -> Fitted:
-    """The best variant fitted on all that is known at test time, for its epochs, and tested."""
-    name, history = _best(), split.test.history
-    folder = _folder(name)
-    method = VARIANTS[name].with_settings({"epochs": read_json(folder / "fit.json")["best"]})
-    clock = Clock(folder / "seconds-anew")
-    options = FitOptions(seed=SEED, threads=1, work_dir=folder / "anew", progress=clock)
-    fitted = method.fit(history, options)
-    evaluate(fitted, split.test).write(folder / "anew.parquet")
-    return fitted
-
-
-def _blended(split: Split, sasrec: Fitted, stem: str) -> None:
-    """Test the blend of a fitted SASRec and the simple models fitted on all that is known at test time."""
-    name, history = _best(), split.test.history
-    mixture = _mixture(name, split)
-    fitted = {OWN: sasrec} | {
-        each: method.fit(history, FitOptions(SEED)) for each, method in _simple(split).items()
-    }
-    members = {label: fitted[label] for label in mixture.members}
-    blend = BlendModel(history, mixture, (), members)
-    evaluate(blend, split.test).write(_folder(name) / f"{stem}.parquet")
-
-
-def _mixture(name: str, split: Split) -> Mixture:
-    """The blend of the variant and the simple models, decided on validation once."""
-    simple = _simple(split)
-    methods = {OWN: VARIANTS[name], **simple}
-
-    def fitted() -> dict[str, Fitted]:
-        others = {label: each.fit(split.train, FitOptions(SEED)) for label, each in simple.items()}
-        return {OWN: load(_folder(name) / "model"), **others}
-
-    path = _folder(name) / "mixture.json"
-    return kept_blend(path, methods, fitted, split.valid, simple_members(methods), SEED)
-
-
-def _folder(name: str) -> Path:
-    return RUN / name.replace(",", "").replace(" ", "-")
-
-
-def _is_learned(name: str) -> bool:
-    return (_folder(name) / "fit.json").exists()
-
-
-def _learned(name: str, split: Split) -> None:
-    """Train a variant unless that is done, and keep its test figures and what it took."""
-    if _is_learned(name):
-        return
-    folder, method = _folder(name), VARIANTS[name]
-    folder.mkdir(parents=True, exist_ok=True)
-    clock = Clock(folder / "seconds")
-    options = FitOptions(
-        seed=SEED,
-        threads=1,
-        validate=Validator(split.valid, threads=1),
-        patience=PATIENCE,
-        validate_every=EVERY,
-        work_dir=folder / "checkpoint",
-        progress=clock,
+def _section(study: rows.Study) -> str:
+    values = with_metric(study.rows)
+    best = [*reversed(from_worst(means_over_domains(values, [])))]
+    published = [{"model": f"{name}, published", METRICS[-1]: value} for name, value in PUBLISHED.items()]
+    chosen_here = [row for row in kept_rows(NAME) if row["pairs"] == study.facts["chosen"]]
+    return "\n\n".join(
+        [
+            f"## Ties in the order: {study.facts['name']}",
+            f"Seeds: {values['seed'].n_unique()}.",
+            markdown([_row(values, label) for label in best] + published),
+            markdown(comparisons(values, COMPARED, METRICS[-1])),
+            "Settings: "
+            + "; ".join(
+                f"{row['model']} {_text(row['settings'])}" for row in chosen_here if row["model"] in GRIDS
+            )
+            + ".",
+        ]
     )
-    fitted = method.fit(split.valid.history, options)
-    save(fitted, folder / "model")
-    evaluate(replace(fitted, history=split.test.history), split.test).write(folder / "test.parquet")
-    log = [dict(record) for record in fitted.log]
-    validation = max(record["valid"] for record in log if "valid" in record)
-    facts = {"epochs": len(log), "best": asdict(method.stopped(fitted.log))["epochs"]}
-    write_json(folder / "fit.json", facts | {"validation": validation, "epoch": clock.epoch, "log": log})
 
 
-def _fit_row(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "variant": name,
-        "validation ndcg@10": f"{facts['validation']:.4f}",
-        "epochs": facts["epochs"],
-        "best after": facts["best"],
-        "s": f"{facts['epoch']:.1f}",
-        "minutes in all": f"{facts['epochs'] * facts['epoch'] / 60:.0f}",
-        "settings": settings_text(VARIANTS[name]),
+def _row(values: pl.DataFrame, label: str) -> dict[str, Any]:
+    summary = evaluation_of(values, label).summary(METRICS).iter_rows(named=True)
+    figures = {row["metric"]: row for row in summary}
+    return {"model": label} | {
+        metric: f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" for metric, row in figures.items()
     }
 
 
-def _row(name: str, evaluation: Evaluation) -> dict[str, Any]:
-    rows = {row["metric"]: row for row in evaluation.summary(METRICS).iter_rows(named=True)}
-    return {"model": name} | {
-        metric: f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" for metric, row in rows.items()
-    }
+def _variant_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {key: row[key] for key in ("validation", "epochs", "best after", "epoch, s")}
+    minutes = round(row["epochs"] * row["epoch, s"] / 60)
+    return {"variant": row["model"]} | shown | {"minutes in all": minutes, "settings": _text(row["settings"])}
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items()) or "defaults"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
