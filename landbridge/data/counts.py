@@ -11,7 +11,7 @@ project (0.7 to 1.3 and 1.1 to 1.5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -41,6 +41,14 @@ class RowLengths:
         """The histogram of the lengths of rows, (R,)."""
         length_K, rows_K = np.unique(lengths_R[lengths_R > 0], return_counts=True)
         return cls(length_K.astype(np.float64), rows_K.astype(np.float64), float(len(lengths_R)))
+
+    @classmethod
+    def together(cls, parts: Iterable[RowLengths]) -> RowLengths:
+        """The rows of all parts."""
+        parts = tuple(parts)
+        length_K, part_J = np.unique(np.concatenate([rows.length_K for rows in parts]), return_inverse=True)
+        rows_K = np.bincount(part_J, np.concatenate([rows.rows_K for rows in parts]), len(length_K))
+        return cls(length_K, rows_K.astype(np.float64), sum(rows.n_rows for rows in parts))
 
     @classmethod
     def assumed(cls, rows: float, events: float, spread: float, most: float) -> RowLengths:

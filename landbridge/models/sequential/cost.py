@@ -5,8 +5,8 @@ has a random length, these are
 
     T = Σ_u n_u - 1 targets,   W = Σ_u 1 + [n_u - 1 > L] (n_u - 2) / L windows,   W / B steps            (1)
 
-and PADDED · T positions, as the windows of a batch are of similar length. A position costs, forward and twice
-that backward, for each of b blocks with F factors, H hidden units and windows of w inputs,
+and PADDED · T positions in each reading, as the windows of a batch are of similar length. A position costs,
+forward and twice that backward, for each of b blocks with F factors, H hidden units and windows of w inputs,
 
     2 (4 F² + 2 F H) + 4 w F operations,   ``PASSES`` F + ``HIDDEN_PASSES`` H element-wise               (2)
 
@@ -44,8 +44,10 @@ def cost(
     loss: SequenceLoss,
     batch_size: int,
     epochs: int,
+    readings: int = 1,
 ) -> Cost:
-    """Eqs. (1) to (5); ``table``: all domains joined. In memory are the weights and their gradients, two
+    """Eqs. (1) to (5); ``table``: the sequences, and the items of all domains. ``readings``: how often the
+    blocks read each. In memory are the weights and their gradients, two
     moments of Adam and copies of all that for the epoch before, and the numbers of a batch that its backward
     pass needs."""
     n_K, rows_K, length = table.users.length_K, table.users.rows_K, encoder.max_length
@@ -57,7 +59,7 @@ def cost(
     batch = min(float(batch_size), max(windows, 1.0))
     steps = float(np.ceil(windows / batch))
     per_step = targets / max(steps, 1.0)
-    width, positions = targets / max(windows, 1.0), PADDED * targets  # Eq. (1)
+    width, positions = targets / max(windows, 1.0), readings * PADDED * targets  # Eq. (1)
     factors, hidden = encoder.factors, encoder.hidden
     layers = 2 * (4 * factors**2 + 2 * factors * hidden) + 4 * width * factors
     blocks = Work(
@@ -79,10 +81,10 @@ def cost(
     weights = encoder.blocks * (4 * factors**2 + 2 * factors * hidden) + length * factors
     numbers = factors * touched + weights
     swept = Work(adam=steps * numbers, pointwise=steps * SWEEPS * numbers)  # Eq. (4)
-    called = Work(call=steps * (CALLS + BLOCK_CALLS * encoder.blocks))  # Eq. (5)
+    called = Work(call=steps * (CALLS + BLOCK_CALLS * encoder.blocks * readings))  # Eq. (5)
     kept = factors * items + weights
     largest = PADDED * batch * min(width * 2, length)
-    activations = largest * encoder.blocks * (12 * factors + 3 * hidden) + largest * 6 * factors
+    activations = readings * largest * (encoder.blocks * (12 * factors + 3 * hidden) + 6 * factors)
     block = min(per_step, float(block_rows(int(candidates), factors)))
     room = max(float(BLOCK_NUMBERS), 2 * candidates * block)
     return Cost(

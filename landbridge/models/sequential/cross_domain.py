@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 from landbridge.core.errors import SettingsError
 from landbridge.core.settings import Settings, setting
 from landbridge.core.types import Ragged
+from landbridge.data.counts import Counts, RowLengths
 from landbridge.data.dataset import MultiDomain
 from landbridge.data.sampling.sequences import domain_histories, user_histories
 from landbridge.models.sequential.transformer import Encoder, Reading, Weights, places
@@ -75,6 +76,17 @@ class CrossDomain(Settings):
     def sequences(self, history: MultiDomain) -> Ragged:
         """What is read: a row for each user, or for each domain and user, those of one domain together."""
         return user_histories(history) if self.mixed_history else domain_histories(history)
+
+    def row_lengths(self, counts: Counts) -> RowLengths:
+        """How many rows of :meth:`sequences` have how many events."""
+        if self.mixed_history:
+            return counts.joined.users
+        return RowLengths.together(table.users for table in counts.domains.values())
+
+    @property
+    def readings(self) -> int:
+        """How often the transformer reads a sequence."""
+        return self.mixed_history + self.own_history
 
     def states(
         self,

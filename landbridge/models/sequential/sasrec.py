@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import ClassVar
 
-from landbridge.data.counts import Counts
+from landbridge.data.counts import Counts, TableCounts
 from landbridge.data.dataset import MultiDomain
 from landbridge.models.base import Method
 from landbridge.models.cost import Cost
@@ -58,6 +58,10 @@ class SASRec(SequenceMethod):
         return {cls.name: cls.from_settings(IN_AUTO)}
 
     def cost(self, counts: Counts) -> Cost:
-        """An epoch of all domains joined; what the network knows of domains is not counted
+        """An epoch of all sequences; embeddings and adapters of domains are not counted
         (:mod:`landbridge.models.sequential.cost`)."""
-        return sequence_cost.cost(counts.joined, self.encoder, self.loss, self.batch_size, self.epochs)
+        table = TableCounts(self.cross_domain.row_lengths(counts), counts.joined.items)
+        readings = self.cross_domain.readings
+        return sequence_cost.cost(
+            table, self.encoder, self.loss, self.batch_size, self.epochs, readings=readings
+        )

@@ -27,6 +27,14 @@ def test_a_histogram_has_the_sums_of_its_rows() -> None:
     assert rows.total(lambda n_K: n_K**3) == (lengths_R**3).sum()
 
 
+def test_rows_of_several_tables_together() -> None:
+    parts = [np.array([0, 3, 1]), np.array([3, 7]), np.array([0])]
+    together, whole = RowLengths.together(map(RowLengths.of, parts)), RowLengths.of(np.concatenate(parts))
+    assert together.length_K.tolist() == whole.length_K.tolist()
+    assert together.rows_K.tolist() == whole.rows_K.tolist()
+    assert together.n_rows == whole.n_rows
+
+
 def test_rows_of_drawn_events_by_enumeration() -> None:
     lengths_R = np.array([1, 2, 5, 0])
     rows = RowLengths.of(lengths_R)

@@ -140,10 +140,12 @@ def test_touched_rows_of_a_batch_by_drawing() -> None:
     assert pairwise_cost.touched_rows(table, 40) == pytest.approx(np.mean(drawn), rel=0.01)
 
 
-def test_windows_of_sequences_by_making_them() -> None:
+@pytest.mark.parametrize("mixed", [True, False])
+def test_windows_of_sequences_by_making_them(mixed: bool) -> None:
     data = timed(uneven(users=80))
-    rows = sequences.user_histories(data)
-    method = registry.method("sasrec").from_settings({"encoder.max_length": 4, "batch_size": 1})
+    rows = sequences.user_histories(data) if mixed else sequences.domain_histories(data)
+    own = {} if mixed else {"cross_domain.own_history": True, "cross_domain.mixed_history": False}
+    method = registry.method("sasrec").from_settings({"encoder.max_length": 4, "batch_size": 1} | own)
     cost = method.cost(Counts.of(data))
     assert cost is not None
     windows = Windows(rows, 4, 1)
@@ -152,6 +154,17 @@ def test_windows_of_sequences_by_making_them() -> None:
     assert calls == pytest.approx(steps, rel=0.05)
     targets = int(np.maximum(rows.lengths - 1, 0).sum())
     assert cost.epoch.exponential == targets * Counts.of(data).joined.n_items
+
+
+def test_a_second_reading_costs_the_blocks_once_more() -> None:
+    counts = Counts.of(timed(uneven(users=80)))
+    one, two = (
+        registry.method("sasrec").from_settings({"cross_domain.own_history": own, **blocks}).cost(counts)
+        for own, blocks in ((False, {"encoder.blocks": 2}), (True, {"encoder.blocks": 1}))
+    )
+    assert one is not None
+    assert two is not None
+    assert one.epoch.network == two.epoch.network
 
 
 def test_rows_that_steps_touch_are_those_of_batches() -> None:
