@@ -112,11 +112,12 @@ def main() -> None:
     for order in given.orders:
         split = leave_latest_out(ORDERS[order]())
         study = BySeed(NAME, order, split.test.fingerprint)
-        for seed in study.left(given.seeds):
-            study.rank(seed, split.test, partial(_models, study, split, seed))
-            study.publish(SEEDS, {"place": list(ORDERS).index(order), "chosen": split.valid.fingerprint})
+        for seed in given.seeds:
+            if study.left([seed]):
+                study.rank(seed, split.test, partial(_models, study, split, seed))
+                study.publish(SEEDS, {"place": list(ORDERS).index(order), "chosen": split.valid.fingerprint})
+                print(order, seed, flush=True)
             write_page()
-            print(order, seed, flush=True)
 
 
 def in_file_order() -> MultiDomain:

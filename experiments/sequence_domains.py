@@ -82,11 +82,12 @@ def main() -> None:
     for name in given.data:
         split = STUDIES[name]()
         study = _study(name, split)
-        for seed in study.left(given.seeds):
-            study.rank(seed, split.test, partial(_tested, study, split, seed))
-            _publish(study, split)
-            print(name, seed, flush=True)
-        write_page()
+        for seed in given.seeds:
+            if study.left([seed]):
+                study.rank(seed, split.test, partial(_tested, study, split, seed))
+                _publish(study, split)
+                print(name, seed, flush=True)
+            write_page()
 
 
 def ciao() -> Split:
