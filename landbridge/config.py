@@ -41,7 +41,7 @@ class DataSettings(SettingsTable):
     ``columns``: {role: column or position}, also per domain, or the text of ``--column``. ``fold_ids``: ids
     that differ in case or surrounding blanks are one. ``skip_bad_rows``: the file for rows that cannot be
     read. ``items``, ``item_links``, ``min_confidence``, ``item_features``, ``user_features``, ``kinds``,
-    ``half_life_days``, ``seen``, ``memory``: as in :func:`landbridge.read`.
+    ``half_life_days``, ``seen``, ``ties``, ``memory``: as in :func:`landbridge.read`.
     """
 
     source: str | tuple[str, ...] | dict[str, str] | None = None
@@ -64,6 +64,7 @@ class DataSettings(SettingsTable):
     # None: not written, so that benchmarks begun before they were there can be gone on with
     fold_ids: bool | None = None
     skip_bad_rows: str | None = None
+    ties: Literal["random", "file"] | None = None
     memory: str | int | None = None
 
 

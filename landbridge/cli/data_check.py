@@ -33,6 +33,7 @@ def command(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
@@ -61,7 +62,9 @@ def command(
     from landbridge.datasets.prepare import prepare
 
     given: Record = {"data": {"users": users, "min_rating": min_rating}, "split": {"kind": "none"}}
-    given["data"] |= options.reading(column, fold_ids, skip_bad_rows) | options.known(kind, half_life, seen)
+    given["data"] |= options.reading(column, fold_ids, skip_bad_rows, ties=ties) | options.known(
+        kind, half_life, seen
+    )
     given["data"] |= options.of_items(items, item_links, min_confidence, item_features)
     given["data"] |= {"user_features": user_features}
     tables, data = options.experiment(sources, dataset)

@@ -60,6 +60,7 @@ def command(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     memory: options.Memory = None,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
@@ -105,7 +106,7 @@ def command(
 
     given: Record = {
         "data": {"users": users, "min_rating": min_rating, "memory": memory}
-        | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.reading(column, fold_ids, skip_bad_rows, out, ties)
         | options.of_items(items, item_links, min_confidence, item_features)
         | {"user_features": user_features}
         | options.known(kind, half_life, seen),

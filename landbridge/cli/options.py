@@ -53,6 +53,10 @@ FoldIds = Annotated[
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read; write them to a file.")
 ]
+Ties = Annotated[
+    str | None,
+    typer.Option(help="Order of a user's events of equal time: random (default), or file, as the rows are."),
+]
 Memory = Annotated[
     str | None,
     typer.Option(help="Read and sort events on disk, in blocks of about this much memory, such as 4GB."),
@@ -177,7 +181,11 @@ def split(
 
 
 def reading(
-    columns: list[str] | None, fold_ids: bool = False, skip_bad_rows: bool = False, out: Path | None = None
+    columns: list[str] | None,
+    fold_ids: bool = False,
+    skip_bad_rows: bool = False,
+    out: Path | None = None,
+    ties: str | None = None,
 ) -> Record:
     """How tables are read, as the table ``data`` of an experiment; None: the option was not given.
 
@@ -190,6 +198,7 @@ def reading(
         "columns": column_table(",".join(columns)) if columns else None,
         "fold_ids": fold_ids or None,
         "skip_bad_rows": skipped if skip_bad_rows else None,
+        "ties": ties,
     }
 
 

@@ -55,6 +55,7 @@ def balance(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
@@ -73,7 +74,7 @@ def balance(
     from landbridge.studies.ablation.balance import Ablation, ablate
 
     data = _data_table(sources, users, dataset, domains, candidates)
-    data |= options.reading(column, fold_ids, skip_bad_rows, out) | {"split": {"kind": split}}
+    data |= options.reading(column, fold_ids, skip_bad_rows, out, ties) | {"split": {"kind": split}}
     data |= options.of_items(items, item_links, min_confidence, item_features)
     subsets = _subsets(balance=balance, sharing=sharing, complexity=complexity)
     plan = Ablation(data, model, _settings(settings), grid=grid, seeds=seeds, **subsets)
@@ -93,6 +94,7 @@ def weights(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
@@ -111,7 +113,7 @@ def weights(
     from landbridge.studies.ablation.weights import WeightAblation, ablate_weights
 
     data = _data_table(sources, users, dataset, domains, candidates)
-    data |= options.reading(column, fold_ids, skip_bad_rows, out)
+    data |= options.reading(column, fold_ids, skip_bad_rows, out, ties)
     data |= options.of_items(items, item_links, min_confidence, item_features)
     plan = WeightAblation(
         data, _settings(settings), window_days=window_days, seeds=seeds, **_subsets(vary=vary)
@@ -132,6 +134,7 @@ def objectives(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     items: options.Items = None,
     item_links: options.ItemLinks = None,
     min_confidence: options.MinConfidence = None,
@@ -150,7 +153,7 @@ def objectives(
     from landbridge.studies.ablation.objectives import ObjectiveAblation, ablate_objectives
 
     data = _data_table(sources, users, dataset, domains, candidates)
-    data |= options.reading(column, fold_ids, skip_bad_rows, out)
+    data |= options.reading(column, fold_ids, skip_bad_rows, out, ties)
     data |= options.of_items(items, item_links, min_confidence, item_features)
     plan = ObjectiveAblation(data, _settings(settings), steps=steps, seeds=seeds, **_subsets(of=of))
     _print(ablate_objectives(plan, out, jobs, Terminal()), out, json)

@@ -45,6 +45,7 @@ def command(
     column: options.Columns = None,
     fold_ids: options.FoldIds = False,
     skip_bad_rows: options.SkipBadRows = False,
+    ties: options.Ties = None,
     kind: options.Kinds = None,
     half_life: options.HalfLife = None,
     seen: options.SeenTables = None,
@@ -78,7 +79,7 @@ def command(
     fixed = dict(parse_setting(text) for text in settings or ())
     given: Record = {
         "data": {"users": users, "min_rating": min_rating}
-        | options.reading(column, fold_ids, skip_bad_rows, out)
+        | options.reading(column, fold_ids, skip_bad_rows, out, ties)
         | options.of_items(items, item_links, min_confidence, item_features)
         | {"user_features": user_features}
         | options.known(kind, half_life, seen),

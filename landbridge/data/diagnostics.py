@@ -32,8 +32,8 @@ FEW_EVENTS, FEW_ENTITIES = 100, 10  # below: too little data to evaluate a metho
 COLD_SHARE = 0.5  # above: most users or items have one or two events
 BURST_SHARE = 0.5  # above: the order of most events within their user is arbitrary
 ARBITRARY = (
-    "; their order is taken as unknown (where the file has the events in the order in which they happened, "
-    "give each row's number as its time)"
+    "; their order is taken as unknown (where the table has its rows in the order in which they happened, "
+    "say so with ties='file' or --ties file)"
 )
 LISTED_SHARE = 0.02  # above: duplicate items have enough events to bias every result
 SAME_USERS = 0.1  # the least correlation of activity expected between domains of the same users

@@ -90,6 +90,24 @@ def test_an_experiment_file_is_checked_as_fit_reads_it(
     assert data.users.ids[0] == "u0"
 
 
+def test_ties_in_the_order_of_the_file_are_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"U{user};b{item};1,0;2024-01-01 10:00:00\n" for user in range(40) for item in range(25))
+    path = sales("book", tmp_path, rows)
+    status, out, _ = answered(capsys, "data", "check", path, "--json")
+    assert (status, findings(out)["bursts"]) == (0, "warning")
+    assert "--ties file" in out
+    out = answered(capsys, "data", "check", path, "--json", "--ties", "file")[1]
+    assert "bursts" not in findings(out)
+    refused_sentence(capsys, "data", "check", path, "--ties", "files")
+    words = ("--ties", "file", "--model", "seqrules", "--out", tmp_path / "run")
+    assert answered(capsys, "fit", path, "--column", "book.time=purchased_at", *words)[0] == 0
+    events = store.load(tmp_path / "run").history.domains["book"]
+    assert events.time is not None
+    assert len({*zip(events.user_idx, events.time, strict=True)}) == len(events)
+
+
 def test_a_table_fits_80_columns(tmp_path: Path) -> None:
     """On a real terminal: whole words, nothing cut."""
     path = sales("book", tmp_path, "U7 ;b1;1,0;2024-01-01 10:00:00\n")

@@ -27,6 +27,7 @@ from landbridge.data.io.columns import Columns
 from landbridge.data.io.out_of_core import OnDisk
 from landbridge.data.io.parsing import parsing_errors
 from landbridge.data.io.tables import files_of, is_path, raw_table
+from landbridge.data.io.ties import Ties
 from landbridge.data.provenance import Provenance, TableOrigin
 from landbridge.version import __version__
 
@@ -59,6 +60,7 @@ class ReadOptions:
     seen: object
     fold_ids: bool
     skip_bad_rows: str | Path | None
+    ties: Ties
 
 
 TABLES = ("item_links", "titles", "memberships", "item_features", "user_features", "seen")
@@ -76,6 +78,8 @@ def mapped(
         raise SettingsError(f"memory must be at least {size(LEAST_MEMORY)}, not {size(memory)}.")
     if options.skip_bad_rows is not None:
         raise SettingsError("skip_bad_rows reads a file as a whole: leave out skip_bad_rows or memory.")
+    if options.ties == "file":
+        raise SettingsError("ties='file' reads a file as a whole: leave out ties or memory.")
     rows = memory // BYTES_OF_A_ROW
     folder = cache_folder() / _key(source, options)
     make_folder(folder)

@@ -11,6 +11,7 @@ from landbridge.core.errors import DataError
 from landbridge.core.types import AnyArray, Float32, Int64
 from landbridge.data.io.encoding import EncodedColumn, Events, encode
 from landbridge.data.io.event_table import EventTable
+from landbridge.data.io.ties import Ties, in_file_order
 from landbridge.data.kinds import DISLIKED, LEARNED, SEEN, EventKinds
 from landbridge.data.seen import UNTIMED
 
@@ -29,15 +30,28 @@ class Standing(NamedTuple):
 @dataclass(frozen=True)
 class EventRules:
     """``min_rating``: events rated lower count against their item. ``learns``: whether events are learned
-    from at all; those of a table of seen pairs are not."""
+    from at all; those of a table of seen pairs are not. ``ties``: the order of a user's events of equal
+    time."""
 
     min_rating: float | None
     kinds: EventKinds
     learns: bool = True
+    ties: Ties = "random"
 
     def of_seen(self) -> EventRules:
         """The rules of a table of seen pairs."""
-        return replace(self, learns=False)
+        return replace(self, learns=False, ties="random")
+
+    def ordered(self, time: pl.Series | None, user: pl.Series, where: str) -> pl.Series | None:
+        """The times of the events of a table, with an order of ties; DataError where that needs times."""
+        if self.ties == "random":
+            return time
+        if time is None:
+            raise DataError(
+                f"ties is 'file', but {where} has no time column; leave ties out, or name the column with "
+                "columns={'time': ...}."
+            )
+        return in_file_order(user, time)
 
     def read(self, table: EventTable) -> Standing:
         """The rules applied; DataError for a kind that has no value, or without the ratings of min_rating."""

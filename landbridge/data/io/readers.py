@@ -27,6 +27,7 @@ from landbridge.data.io.feature_table import with_features
 from landbridge.data.io.item_linking import ItemLinks
 from landbridge.data.io.storage import DomainEvents, E, InMemory, Storage, TableRead
 from landbridge.data.io.tables import Rules, TableSource, read_sql
+from landbridge.data.io.ties import TIES, Ties
 from landbridge.data.io.user_linking import link_users
 from landbridge.data.io.user_table import with_user_features
 from landbridge.data.kinds import EventKinds
@@ -63,6 +64,7 @@ def read(
     seen: Source = None,
     fold_ids: bool = False,
     skip_bad_rows: str | Path | None = None,
+    ties: Ties = "random",
     memory: str | int | None = None,
 ) -> MultiDomain:
     """Events from one table, a list of files (their stems name the domains) or {domain: file or frame}.
@@ -91,13 +93,16 @@ def read(
     ``skip_bad_rows``: a file; rows that cannot be read are written to it, as JSON lines, instead of being an
     error. DataError, naming file, row or column, for anything unusable.
 
+    ``ties``: the order of a user's events of equal time: "random", as it is not known, or "file" where a
+    table has its rows in the order in which the events happened (:mod:`landbridge.data.io.ties`).
+
     ``memory``: bytes, or text such as "4GB". The tables of events are then read and sorted on disk, in blocks
     that need about so much, and the same data come back with memory-mapped events, which the next call with
     the same input finds in the user's cache (:mod:`landbridge.data.io.out_of_core`).
     """
     options = ReadOptions(
         users, items, item_links, min_confidence, columns, min_rating, duplicates, domains, titles,
-        memberships, item_features, user_features, kinds, half_life_days, seen, fold_ids, skip_bad_rows,
+        memberships, item_features, user_features, kinds, half_life_days, seen, fold_ids, skip_bad_rows, ties,
     )  # fmt: skip
     if memory is None:
         return _read(source, options, InMemory())
@@ -109,11 +114,14 @@ def _read(source: Source, given: ReadOptions, storage: Storage[E]) -> MultiDomai
     duplicates, users, domains = given.duplicates, given.users, given.domains
     if duplicates not in DUPLICATE_RULES:
         raise DataError(unknown("duplicate rule", duplicates, DUPLICATE_RULES))
+    if given.ties not in TIES:
+        raise DataError(unknown("order of ties", given.ties, TIES))
     if users is None and not isinstance(source, Mapping | list | tuple):
         users = "shared"
     links = ItemLinks(given.items, given.item_links, given.min_confidence)
     rules = Rules(bool(given.fold_ids), given.skip_bad_rows is not None)
-    event_rules = EventRules(given.min_rating, EventKinds.of(given.kinds, given.half_life_days or 0.0))
+    kinds = EventKinds.of(given.kinds, given.half_life_days or 0.0)
+    event_rules = EventRules(given.min_rating, kinds, ties=given.ties)
     # ratings matter as a threshold only
     roles = tuple(role for role in tables.ROLES if role != "rating" or given.min_rating is not None)
     reader = _Reader(NamedColumns.of(given.columns, tables.ROLES), roles, rules, event_rules, storage)
@@ -319,8 +327,10 @@ def _events_of(table: EventTable, rules: EventRules) -> Events:
         )
     standing, of_kind, kinds = rules.read(table)
     own = None if weight is None else weight.to_numpy()
+    user = table.ids("user")
+    time = rules.ordered(time, user, table.where)
     return Events(
-        EncodedColumn.of(table.ids("user")),
+        EncodedColumn.of(user),
         EncodedColumn.of(table.ids("item")),
         None if time is None else time.to_numpy(),
         own if of_kind is None else of_kind if own is None else own * of_kind,

@@ -131,7 +131,7 @@ def test_bursts_count_unless_time_is_in_days() -> None:
         two_domains(200, users=200, time=lambda rng, n: 86400 * rng.integers(10**4, 10**4 + 2, n))
     )
     assert severities(by_minute, "bursts") == ["warning", "warning"]
-    assert all("give each row's number as its time" in found.message for found in by_minute.of("bursts"))
+    assert all("say so with ties='file'" in found.message for found in by_minute.of("bursts"))
     assert severities(by_day, "bursts") == ["ok", "ok"]
     one = world_of(["u"], ["a", "b", "c"], [(0, 0), (0, 1), (0, 2)], time=[5, 5, 6])
     assert diagnose(one).of("bursts")[0].figures["share"] == pytest.approx(2 / 3)
