@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,18 @@ from landbridge.data.splitting.holdout import Holdout
 from landbridge.evaluation.evaluate import evaluate
 from landbridge.models.base import Fitted, Method
 from landbridge.training.options import FitOptions
+
+
+def selected(
+    about: str | None, names: Iterable[str], seeds: Iterable[int], option: str = "--data"
+) -> tuple[list[str], list[int]]:
+    """The command line of an experiment by seed: the studies that ``option`` names, and seeds."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    studies = list(names)
+    parser.add_argument(option, nargs="*", default=studies, choices=studies, dest="names")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(seeds))
+    given = parser.parse_args()
+    return given.names, given.seeds
 
 
 @dataclass(frozen=True)

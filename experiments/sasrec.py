@@ -15,7 +15,6 @@ with five seeds, and tested. What is finished is kept beside the page, and seeds
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,7 @@ import polars as pl
 
 from benchmarks.sequence_ours import one_domain, ratings
 from experiments import rows
-from experiments.by_seed import BySeed, fit
+from experiments.by_seed import BySeed, fit, selected
 from experiments.common import CELLS, PAGES, chosen, digest, grid, kept, kept_blend, kept_rows, markdown, page
 from experiments.default_page import comparisons, evaluation_of, from_worst, means_over_domains, with_metric
 from landbridge.data.dataset import MultiDomain
@@ -95,7 +94,7 @@ GRIDS: Mapping[str, list[Method]] = {
 BLEND, OWN = "all blended", "SASRec"
 COMPARED = ((BLEND, OWN), (OWN, "sequential rules"), (BLEND, "sequential rules"))
 READING = (
-    "The order of the release is worth much: what stands next to each other there was rated together. SASRec "
+    "The order of the release says much of what comes next (why, the release does not say). SASRec "
     "alone is above all published figures but HSTU-large's there, and the blend above all of them; in random "
     "order neither SASRec nor the rules know it. None of the published figures says which order is its own, "
     "so that only both orders together say where SASRec stands: with ties in random order SASRec, fitted "
@@ -105,14 +104,11 @@ READING = (
 
 def main() -> None:
     """The named orders and seeds, all by default; the page holds everything that is finished."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--orders", nargs="*", default=list(ORDERS), choices=ORDERS)
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
-    given = parser.parse_args()
-    for order in given.orders:
+    orders, seeds = selected(__doc__, ORDERS, SEEDS, "--orders")
+    for order in orders:
         split = leave_latest_out(ORDERS[order]())
         study = BySeed(NAME, order, split.test.fingerprint)
-        for seed in given.seeds:
+        for seed in seeds:
             if study.left([seed]):
                 study.rank(seed, split.test, partial(_models, study, split, seed))
                 study.publish(SEEDS, {"place": list(ORDERS).index(order), "chosen": split.valid.fingerprint})

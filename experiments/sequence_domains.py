@@ -16,7 +16,6 @@ any machine.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +25,7 @@ from typing import Any
 import polars as pl
 
 from experiments import rows
-from experiments.by_seed import BySeed, fit, ranked
+from experiments.by_seed import BySeed, fit, ranked, selected
 from experiments.common import (
     PAGES,
     chosen,
@@ -75,14 +74,11 @@ KUAIRAND_USERS, KUAIRAND_EVENTS = 5, 500  # least users of a video, and least ev
 
 def main() -> None:
     """The named data sets and seeds, all by default; the page holds everything that is finished."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", nargs="*", default=list(STUDIES), choices=STUDIES)
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
-    given = parser.parse_args()
-    for name in given.data:
+    names, seeds = selected(__doc__, STUDIES, SEEDS)
+    for name in names:
         split = STUDIES[name]()
         study = _study(name, split)
-        for seed in given.seeds:
+        for seed in seeds:
             if study.left([seed]):
                 study.rank(seed, split.test, partial(_tested, study, split, seed))
                 _publish(study, split)

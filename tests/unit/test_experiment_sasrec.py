@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from result_folder import kept_in
 from worlds import uneven
 
 from experiments import by_seed, common, rows, sasrec
@@ -24,12 +25,6 @@ KNN = "item-kNN"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Small data and models in place of the real ones, and results in a temporary folder."""
-    (tmp_path / "pages/choices").mkdir(parents=True)
-    (tmp_path / f"pages/rows/{sasrec.NAME}").mkdir(parents=True)
-    for module in (common, rows, sasrec):
-        monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
-    for module in (common, by_seed, sasrec):
-        monkeypatch.setattr(module, "CELLS", tmp_path / "cells")
     worlds = {"file": lambda: uneven(seed=1), "random": uneven}
     monkeypatch.setattr(sasrec, "ORDERS", worlds)
     monkeypatch.setattr(sasrec, "ratings", lambda name: uneven())
@@ -38,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sasrec, "GRIDS", {KNN: [ItemKNN(), ItemKNN(shrinkage=9.0)], POPULARITY: [Popularity()]}
     )
     monkeypatch.setattr(sasrec, "COMPARED", ((BLEND, OWN), (OWN, KNN)))
-    return tmp_path
+    return kept_in(tmp_path, monkeypatch, sasrec.NAME, sasrec)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

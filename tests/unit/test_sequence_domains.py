@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from result_folder import kept_in
 from worlds import uneven
 
-from experiments import by_seed, common, rows, sequence_domains
+from experiments import by_seed, rows, sequence_domains
 from experiments.sequence_domains import APART, KNN, METHODS
 from landbridge.data.splitting.holdout import Holdout, Split
 from landbridge.data.splitting.splits import leave_latest_out
@@ -23,15 +24,10 @@ STUDY = "ciao"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random data and quick models in place of the real ones, and results in a temporary folder."""
-    (tmp_path / "pages/choices").mkdir(parents=True)
-    (tmp_path / f"pages/rows/{sequence_domains.NAME}").mkdir(parents=True)
-    for module in (common, rows, sequence_domains):
-        monkeypatch.setattr(module, "PAGES", tmp_path / "pages")
-    monkeypatch.setattr(by_seed, "CELLS", tmp_path / "cells")
     monkeypatch.setattr(sequence_domains, "STUDIES", {STUDY: lambda: leave_latest_out(uneven(), seed=15)})
     monkeypatch.setattr(sequence_domains, "_simple", lambda split: {KNN: ItemKNN()})
     monkeypatch.setattr(sequence_domains, "_fitted", quick)
-    return tmp_path
+    return kept_in(tmp_path, monkeypatch, sequence_domains.NAME, sequence_domains)
 
 
 def quick(split: Split, holdout: Holdout, seed: int, work: Path) -> dict[str, Any]:
