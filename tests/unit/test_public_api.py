@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,19 @@ def test_every_name_is_there_and_documented(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'recomend'"):
         _ = lb.recomend
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [("landbridge.serving.schemas", "RecommendBody"), ("landbridge.serving.settings", "ServeSettings")],
+)
+def test_a_former_module_has_its_names_and_says_where_they_are_now(old: str, name: str) -> None:
+    former = import_module(old)
+    with pytest.warns(DeprecationWarning, match=f"{old}.{name} is now landbridge.serving"):
+        value = getattr(former, name)
+    assert value.__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Other'"):
+        _ = former.Other
 
 
 @pytest.mark.parametrize(
