@@ -57,9 +57,8 @@ def main() -> None:
 
 
 def _study(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    tables = tomllib.loads((Path(__file__).parent / "uclr" / f"{name}.toml").read_text())
-    spec = benchmark_spec(tables)
-    split = _split(spec)
+    spec = settled(name)
+    split = drawn_split(spec)
     found: dict[str, dict[int, Evaluation]] = {}
     for seed in seeds:
         folder = CELLS / "uclr-temperature" / name / str(seed)
@@ -74,7 +73,13 @@ def _study(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _split(spec: Benchmark) -> Split:
+def settled(name: str) -> Benchmark:
+    """The benchmark that ``experiments.uclr`` has made of its choices."""
+    return benchmark_spec(tomllib.loads((Path(__file__).parent / "uclr" / f"{name}.toml").read_text()))
+
+
+def drawn_split(spec: Benchmark) -> Split:
+    """Its data, with drawn items beside every held-out one."""
     split = prepare(spec.data[0].experiment()).split
     assert split is not None
     return with_candidates(split, CANDIDATES, seed=0)

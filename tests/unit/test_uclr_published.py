@@ -11,6 +11,7 @@ from worlds import uneven
 
 from experiments import rows, uclr_published
 from experiments.uclr_published import LITERAL, PRINTED, TUNED
+from experiments.uclr_temperature import settled
 from landbridge.data.splitting.splits import leave_latest_out, with_candidates
 from landbridge.models.popularity import Popularity
 from landbridge.models.uclr.method import PUBLISHED
@@ -18,7 +19,7 @@ from landbridge.models.uclr.method import PUBLISHED
 
 @pytest.mark.parametrize("name", uclr_published.DATA)
 def test_one_thing_is_changed_for_the_literal_score(name: str) -> None:
-    methods = uclr_published._methods(uclr_published._spec(name))
+    methods = uclr_published._methods(settled(name))
     cold = methods[TUNED].flat()["popularity_weight"]
     assert methods[PRINTED] == PUBLISHED.with_settings({"popularity_weight": cold})
     assert methods[LITERAL] == methods[PRINTED].with_settings({"score_from": "pretrained"})
@@ -28,8 +29,8 @@ def test_one_thing_is_changed_for_the_literal_score(name: str) -> None:
 def test_seeds_are_added_to_those_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_in(tmp_path, monkeypatch, uclr_published.NAME)
     split = with_candidates(leave_latest_out(uneven(), seed=15), 5, seed=0)
-    quick = dict.fromkeys(uclr_published._methods(uclr_published._spec("ciao")), Popularity())
-    monkeypatch.setattr(uclr_published, "_split", lambda spec: split)
+    quick = dict.fromkeys(uclr_published._methods(settled("ciao")), Popularity())
+    monkeypatch.setattr(uclr_published, "drawn_split", lambda spec: split)
     monkeypatch.setattr(uclr_published, "_methods", lambda spec: quick)
     for seed in (1, 2):
         monkeypatch.setattr(sys, "argv", ["uclr_published", "--data", "ciao", "--seeds", "1", str(seed)])
