@@ -11,13 +11,13 @@ from worlds import uneven
 
 from experiments import rows, uclr_published
 from experiments.uclr_published import LITERAL, PRINTED, TUNED
-from experiments.uclr_temperature import settled
+from experiments.uclr_temperature import DATA, settled
 from landbridge.data.splitting.splits import leave_latest_out, with_candidates
 from landbridge.models.popularity import Popularity
 from landbridge.models.uclr.method import PUBLISHED
 
 
-@pytest.mark.parametrize("name", uclr_published.DATA)
+@pytest.mark.parametrize("name", DATA)
 def test_one_thing_is_changed_for_the_literal_score(name: str) -> None:
     methods = uclr_published._methods(settled(name))
     cold = methods[TUNED].flat()["popularity_weight"]
